@@ -1,0 +1,179 @@
+package ferry
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsssm"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/s3ferry/s3ferry/internal/envcfg"
+)
+
+const receiverTimeout = 15 * time.Minute // the longest that Lambda allows
+
+// trustNobody is what the trust parameter starts with. CloudFormation writes the
+// parameter only when this text changes, and would then overwrite the keys that
+// operators have put there: never change it.
+const trustNobody = `{"keys":[],"sources":[]}`
+
+// ReceiverProps configures a Receiver. Only Mailbox is required.
+type ReceiverProps struct {
+	// Mailbox is the door that transfers come through and receipts leave by.
+	Mailbox *Mailbox
+	// DestinationBucket takes the objects. If it has an EncryptionKey, the
+	// receiver may use it. Default: a new bucket, versioned, private, encrypted,
+	// and retained when the stack is deleted.
+	DestinationBucket awss3.IBucket
+
+	// Concurrency is how many invocations run at once, 2 to 1000. Default: 10.
+	Concurrency int
+	// MemoryMiB is the memory of an invocation, 512 to 10240 MiB; half of it is
+	// for parts of objects. Default: 2048.
+	MemoryMiB int
+	// Connections is how many ranges an invocation pulls at once, 1 to 1024.
+	// Default: 64.
+	Connections int
+	// PartSizeMiB is the size of a range, 5 to 64 MiB. The receiver takes larger
+	// ones where an object would have more than 10,000. Default: 8.
+	PartSizeMiB int
+
+	// Architecture is the function's. Default: x86_64, which every region has.
+	Architecture awslambda.Architecture
+	// Code is a bundle with an executable named bootstrap. Default: built from
+	// the source of this module.
+	Code awslambda.Code
+	// LogRetention is how long logs are kept. Default: three months.
+	LogRetention awslogs.RetentionDays
+	// AlarmTopic is told of every alarm. Default: alarms show in the console only.
+	AlarmTopic awssns.ITopic
+}
+
+// Receiver pulls what the transfers in the mailbox's inbox name into the
+// destination bucket, and answers each with a receipt. It trusts nobody until an
+// operator puts public keys and sources into its trust parameter.
+type Receiver struct {
+	constructs.Construct
+
+	destination awss3.IBucket
+	journal     awss3.Bucket
+	trust       awsssm.StringParameter
+	role        awsiam.Role
+	function    awslambda.Function
+}
+
+// NewReceiver makes a Receiver.
+func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *Receiver {
+	p := props.resolve(id)
+	r := &Receiver{destination: p.DestinationBucket}
+	constructs.NewConstruct_Override(r, scope, jsii.String(id))
+
+	if r.destination == nil {
+		r.destination = newBucket(r, "DestinationBucket", true, abortUploads(14))
+	}
+	r.journal = newBucket(r, "JournalBucket", false, abortUploads(7), &awss3.LifecycleRule{
+		Id:         jsii.String("ExpireEntries"),
+		Expiration: awscdk.Duration_Days(jsii.Number(30)), // a transfer waits for 14 days at most
+	})
+	r.trust = awsssm.NewStringParameter(r, jsii.String("Trust"), &awsssm.StringParameterProps{
+		Description: jsii.String("s3ferry: whose transfers the receiver takes (keys, a JWKS) and from which buckets (sources)"),
+		StringValue: jsii.String(trustNobody),
+		Tier:        awsssm.ParameterTier_STANDARD,
+	})
+	r.role = r.newRole(p.Mailbox)
+	r.function = newFunction(r, "Function", functionProps{
+		name:         "receiver",
+		description:  "s3ferry receiver: pulls objects into the destination bucket",
+		role:         r.role,
+		timeout:      receiverTimeout,
+		memoryMiB:    p.MemoryMiB,
+		architecture: p.Architecture,
+		code:         p.Code,
+		logRetention: p.LogRetention,
+		loops:        true, // what cannot be finished in one invocation goes back to the inbox
+		environment: envcfg.Encode(&envcfg.Receiver{
+			InboxURL:          *p.Mailbox.inbox.QueueUrl(),
+			InboxDLQURL:       *p.Mailbox.inboxDLQ.QueueUrl(),
+			ReceiptsURL:       *p.Mailbox.receipts.QueueUrl(),
+			TrustParameter:    *r.trust.ParameterName(),
+			DestinationBucket: *r.destination.BucketName(),
+			JournalBucket:     *r.journal.BucketName(),
+			Connections:       p.Connections,
+			PartSize:          int64(p.PartSizeMiB) << 20,
+			MemoryMiB:         int64(p.MemoryMiB) / 2,
+		}),
+	})
+	consume(r, "Inbox", r.function, p.Mailbox.inbox, p.Concurrency)
+
+	alarms{scope: r, topic: p.AlarmTopic}.function("Function", r.function)
+	return r
+}
+
+// DestinationBucket returns the bucket that objects arrive in.
+func (r *Receiver) DestinationBucket() awss3.IBucket { return r.destination }
+
+// JournalBucket returns the bucket that holds the state of unfinished transfers.
+func (r *Receiver) JournalBucket() awss3.IBucket { return r.journal }
+
+// TrustParameter returns the parameter with the public keys of senders and the
+// buckets they may name.
+func (r *Receiver) TrustParameter() awsssm.IStringParameter { return r.trust }
+
+// Function returns the receiver function.
+func (r *Receiver) Function() awslambda.IFunction { return r.function }
+
+// GrantTrust lets grantee read and write the trust parameter, and so say whose
+// transfers are taken.
+func (r *Receiver) GrantTrust(grantee awsiam.IGrantable) awsiam.Grant {
+	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee:      grantee,
+		Actions:      jsii.Strings("ssm:GetParameter", "ssm:PutParameter"),
+		ResourceArns: &[]*string{r.trust.ParameterArn()},
+	})
+}
+
+func (r *Receiver) newRole(m *Mailbox) awsiam.Role {
+	role := newFunctionRole(r, "Role", "s3ferry receiver")
+	allow(role, m.inbox.QueueArn(), append(consumeActions, "sqs:SendMessage")...)
+	allow(role, m.inboxDLQ.QueueArn(), "sqs:SendMessage")
+	allow(role, m.receipts.QueueArn(), "sqs:SendMessage")
+	allow(role, r.trust.ParameterArn(), "ssm:GetParameter")
+	// With s3:ListBucket a missing key is a 404, without it a 403.
+	allow(role, r.destination.BucketArn(), "s3:ListBucket")
+	allow(role, r.destination.ArnForObjects(jsii.String("*")), "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging",
+		"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+	grantKey(r.destination, role, "kms:GenerateDataKey", "kms:Decrypt")
+	allow(role, r.journal.BucketArn(), "s3:ListBucket")
+	allow(role, r.journal.ArnForObjects(jsii.String("*")), "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+	return role
+}
+
+func (props *ReceiverProps) resolve(id string) ReceiverProps {
+	var p ReceiverProps
+	if props != nil {
+		p = *props
+	}
+	memory, part := or(p.MemoryMiB, 2048), or(p.PartSizeMiB, 8)
+	var bad problems
+	bad.check(p.Mailbox != nil, "Mailbox", "nil", "a mailbox", "make one with ferry.NewMailbox in the same stack")
+	bad.checkConcurrency(p.Concurrency)
+	bad.check(p.Connections >= 0 && p.Connections <= 1024, "Connections", p.Connections, "1 to 1024 connections", "leave it out for 64")
+	bad.check(memory >= 512 && memory <= 10_240, "MemoryMiB", memory, "512 to 10240 MiB", "leave it out for 2048")
+	bad.check(part >= 5 && part <= 64, "PartSizeMiB", part, "5 to 64 MiB", "leave it out for 8")
+	bad.check(part <= memory/2, "PartSizeMiB", part,
+		fmt.Sprintf("at most half of MemoryMiB, which is %d", memory/2), "raise MemoryMiB or lower PartSizeMiB")
+	bad.report("Receiver", id)
+
+	p.Concurrency = or(p.Concurrency, 10)
+	p.Connections = or(p.Connections, 64)
+	p.MemoryMiB = memory
+	p.PartSizeMiB = part
+	return p
+}

@@ -1,0 +1,137 @@
+// Package envcfg is the environment contract between the constructs, which set
+// it, and the functions, which read it. It is the one package both sides share,
+// so a variable cannot be renamed on one side only.
+//
+// Credentials, region and endpoints are the AWS SDK's own variables and are not
+// listed here. Fields tagged test are for the laptop cloud: a construct never
+// sets them, and Encode leaves them out when empty.
+package envcfg
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Sender configures functions/sender.
+type Sender struct {
+	OutboxURL    string        `env:"S3FERRY_OUTBOX_URL"`
+	OutboxDLQURL string        `env:"S3FERRY_OUTBOX_DLQ_URL"`
+	LinkSecret   string        `env:"S3FERRY_LINK_SECRET"` // ARN or name of the link secret
+	SignerRole   string        `env:"S3FERRY_SIGNER_ROLE"` // ARN of the role whose credentials sign URLs
+	URLLife      time.Duration `env:"S3FERRY_URL_LIFE"`    // wanted life of a signed URL, clamped to the credentials
+
+	// TestSourceEndpoint replaces the S3 endpoint that goes into signed URLs.
+	TestSourceEndpoint string `env:"S3FERRY_TEST_SOURCE_ENDPOINT,test"`
+}
+
+// Courier configures functions/courier.
+type Courier struct {
+	OutboxURL  string `env:"S3FERRY_OUTBOX_URL"`
+	LinkSecret string `env:"S3FERRY_LINK_SECRET"`
+}
+
+// Receiver configures functions/receiver.
+type Receiver struct {
+	InboxURL          string `env:"S3FERRY_INBOX_URL"`
+	InboxDLQURL       string `env:"S3FERRY_INBOX_DLQ_URL"`
+	ReceiptsURL       string `env:"S3FERRY_RECEIPTS_URL"`
+	TrustParameter    string `env:"S3FERRY_TRUST_PARAMETER"` // name of the SSM parameter with public keys and sources
+	DestinationBucket string `env:"S3FERRY_DESTINATION_BUCKET"`
+	JournalBucket     string `env:"S3FERRY_JOURNAL_BUCKET"`
+
+	Connections int   `env:"S3FERRY_CONNECTIONS"`   // ranged GETs under way at once, over all messages of a batch
+	PartSize    int64 `env:"S3FERRY_PART_SIZE"`     // bytes; grown only where 10,000 parts would not do
+	MemoryMiB   int64 `env:"S3FERRY_MEMORY_BUDGET"` // MiB of part buffers, over all messages of a batch
+
+	// TestSourceEndpoint is the one endpoint outside S3 that a URL may name.
+	TestSourceEndpoint string `env:"S3FERRY_TEST_SOURCE_ENDPOINT,test"`
+}
+
+// Encode returns the environment block for cfg, a pointer to one of the structs
+// above. Values may hold unresolved deploy-time tokens; they are not looked at.
+func Encode(cfg any) map[string]string {
+	env := map[string]string{}
+	for field, value := range fields(cfg) {
+		if field.test && value.IsZero() {
+			continue
+		}
+		env[field.name] = fmt.Sprint(value.Interface())
+	}
+	return env
+}
+
+// Decode fills cfg, a pointer to one of the structs above, from lookup, which
+// has the form of os.LookupEnv. It reports every variable that is missing or
+// malformed in one error, and sets nothing that it reports.
+func Decode(cfg any, lookup func(string) (string, bool)) error {
+	var problems []error
+	for field, value := range fields(cfg) {
+		text, ok := lookup(field.name)
+		if !ok || text == "" {
+			if !field.test {
+				problems = append(problems, fmt.Errorf("%s: got nothing, expected %s", field.name, kind(value)))
+			}
+			continue
+		}
+		if err := set(value, text); err != nil {
+			problems = append(problems, fmt.Errorf("%s: got %q, expected %s", field.name, text, kind(value)))
+		}
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("read the environment that the s3ferry constructs set: %w", errors.Join(problems...))
+	}
+	return nil
+}
+
+type field struct {
+	name string
+	test bool
+}
+
+// fields yields the tagged fields of the struct that cfg points to.
+func fields(cfg any) func(yield func(field, reflect.Value) bool) {
+	v := reflect.ValueOf(cfg).Elem()
+	return func(yield func(field, reflect.Value) bool) {
+		for i := range v.NumField() {
+			name, option, _ := strings.Cut(v.Type().Field(i).Tag.Get("env"), ",")
+			if !yield(field{name: name, test: option == "test"}, v.Field(i)) {
+				return
+			}
+		}
+	}
+}
+
+func set(v reflect.Value, text string) error {
+	switch v.Interface().(type) {
+	case string:
+		v.SetString(text)
+	case time.Duration:
+		d, err := time.ParseDuration(text)
+		if err != nil || d <= 0 {
+			return errors.New("not a positive duration")
+		}
+		v.SetInt(int64(d))
+	default:
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n <= 0 {
+			return errors.New("not a positive number")
+		}
+		v.SetInt(n)
+	}
+	return nil
+}
+
+func kind(v reflect.Value) string {
+	switch v.Interface().(type) {
+	case string:
+		return "a value"
+	case time.Duration:
+		return "a positive duration such as 45m0s"
+	default:
+		return "a positive whole number"
+	}
+}

@@ -1,0 +1,149 @@
+// Package link is what ties two partitions together: the link secret, which the
+// sending side keeps in Secrets Manager, and the trust document, which the
+// receiving side keeps in an SSM parameter. Only public material is in the
+// second.
+package link
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/s3ferry/s3ferry/internal/secret"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// ErrNotLinked says that the two sides have not been tied together yet. Events
+// wait in the outbox meanwhile.
+var ErrNotLinked = errors.New("not linked to a receiver yet: run `s3ferry link`")
+
+// Secret is the link secret.
+type Secret struct {
+	APIURL     string        // of the mailbox API's stage, without a slash at the end
+	APIKey     secret.String // value of the API key
+	SigningKey wire.SigningKey
+}
+
+type secretDocument struct {
+	APIURL     string          `json:"apiUrl"`
+	APIKey     string          `json:"apiKey"`
+	SigningKey jose.JSONWebKey `json:"signingKey"`
+}
+
+// EncodeSecret returns s as it is kept, in the clear.
+func EncodeSecret(s Secret) ([]byte, error) {
+	return json.Marshal(secretDocument{
+		APIURL: s.APIURL, APIKey: s.APIKey.Reveal(),
+		SigningKey: jose.JSONWebKey{Key: s.SigningKey.Key, KeyID: s.SigningKey.ID, Algorithm: string(jose.EdDSA), Use: "sig"},
+	})
+}
+
+// DecodeSecret reads the link secret. An empty one, or {}, is ErrNotLinked. The
+// error never quotes the document.
+func DecodeSecret(document []byte) (Secret, error) {
+	var d map[string]json.RawMessage
+	if len(bytes.TrimSpace(document)) == 0 {
+		return Secret{}, ErrNotLinked
+	}
+	if err := json.Unmarshal(document, &d); err != nil {
+		return Secret{}, errors.New("read link secret: not a JSON object: run `s3ferry link` again")
+	}
+	if len(d) == 0 {
+		return Secret{}, ErrNotLinked
+	}
+	var problems []error
+	member := func(name string, v any) {
+		if err := json.Unmarshal(d[name], v); err != nil {
+			problems = append(problems, fmt.Errorf("%s: missing or malformed", name))
+		}
+	}
+	var doc secretDocument
+	member("apiUrl", &doc.APIURL)
+	member("apiKey", &doc.APIKey)
+	member("signingKey", &doc.SigningKey)
+	if u, err := url.Parse(doc.APIURL); len(problems) == 0 && (err != nil || u.Host == "" || u.RawQuery != "") {
+		problems = append(problems, errors.New("apiUrl: expected the URL of the API's stage"))
+	}
+	key, ok := doc.SigningKey.Key.(ed25519.PrivateKey)
+	if len(problems) == 0 && (!ok || doc.SigningKey.KeyID == "") {
+		problems = append(problems, errors.New("signingKey: expected an Ed25519 private JWK with a kid"))
+	}
+	if len(problems) > 0 {
+		return Secret{}, fmt.Errorf("read link secret: %w: run `s3ferry link` again", errors.Join(problems...))
+	}
+	return Secret{
+		APIURL: doc.APIURL, APIKey: secret.New(doc.APIKey),
+		SigningKey: wire.SigningKey{ID: doc.SigningKey.KeyID, Key: key},
+	}, nil
+}
+
+// Trust is whom the receiver believes, and what they may send.
+type Trust struct {
+	Keys    wire.PublicKeys
+	Sources []Source
+}
+
+// Source is a bucket that objects may come from.
+type Source struct {
+	Bucket string `json:"bucket"`
+	Region string `json:"region"`
+}
+
+// trustDocument is a JWK Set (RFC 7517) with one more member, which section 5
+// of it allows.
+type trustDocument struct {
+	Keys    []jose.JSONWebKey `json:"keys"`
+	Sources []Source          `json:"sources"`
+}
+
+// EncodeTrust returns t as it is kept.
+func EncodeTrust(t Trust) ([]byte, error) {
+	doc := trustDocument{Keys: []jose.JSONWebKey{}, Sources: t.Sources}
+	for id, key := range t.Keys {
+		doc.Keys = append(doc.Keys, jose.JSONWebKey{Key: key, KeyID: id, Algorithm: string(jose.EdDSA), Use: "sig"})
+	}
+	return json.Marshal(doc)
+}
+
+// DecodeTrust reads the trust document. One without keys trusts nobody, which
+// is how a receiver begins.
+func DecodeTrust(document []byte) (Trust, error) {
+	var doc trustDocument
+	if err := json.Unmarshal(document, &doc); err != nil {
+		return Trust{}, fmt.Errorf("read trust document: %w: run `s3ferry link` again", err)
+	}
+	t := Trust{Keys: wire.PublicKeys{}, Sources: doc.Sources}
+	var problems []error
+	for i, jwk := range doc.Keys {
+		key, ok := jwk.Key.(ed25519.PublicKey)
+		if !ok || jwk.KeyID == "" {
+			problems = append(problems, fmt.Errorf("keys[%d]: expected an Ed25519 public JWK with a kid", i))
+			continue
+		}
+		t.Keys[jwk.KeyID] = key
+	}
+	for i, s := range doc.Sources {
+		if s.Bucket == "" || s.Region == "" {
+			problems = append(problems, fmt.Errorf("sources[%d]: got bucket %q and region %q, expected both", i, s.Bucket, s.Region))
+		}
+	}
+	if len(problems) > 0 {
+		return Trust{}, fmt.Errorf("read trust document: %w: run `s3ferry link` again", errors.Join(problems...))
+	}
+	return t, nil
+}
+
+// Allows reports whether objects may come from bucket in region.
+func (t Trust) Allows(bucket, region string) bool {
+	for _, s := range t.Sources {
+		if s.Bucket == bucket && s.Region == region {
+			return true
+		}
+	}
+	return false
+}

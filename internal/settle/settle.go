@@ -1,0 +1,275 @@
+// Package settle decides what becomes of each message of an SQS batch: it is
+// acknowledged, tried again after a while, or put on the dead-letter queue with
+// the reason beside it.
+package settle
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
+)
+
+// Message attributes of a dead letter.
+const (
+	ClassAttribute  = "s3ferry-class"  // the fault's class
+	ReasonAttribute = "s3ferry-reason" // the error in words, at most MaxReason bytes
+)
+
+// MaxReason is the most bytes of a dead letter's reason.
+const MaxReason = 1024
+
+// Defaults of a Queue.
+const (
+	DefaultMinDelay = 5 * time.Second
+	DefaultMaxDelay = 5 * time.Minute
+	DefaultLease    = 2 * time.Minute
+)
+
+const (
+	// timeout bounds all of Settle's calls, which run even after the
+	// invocation's own work was cut off.
+	timeout = 5 * time.Second
+	// batch is SQS's limit of entries in one call.
+	batch = 10
+	// maxAttributes is SQS's limit of message attributes.
+	maxAttributes = 10
+	// maxDelay stays below the 12 h for which SQS hides a message at most,
+	// counted from when it was received.
+	maxDelay = 11 * time.Hour
+)
+
+// SQS is what a Queue asks of *sqs.Client.
+type SQS interface {
+	ChangeMessageVisibility(context.Context, *sqs.ChangeMessageVisibilityInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityOutput, error)
+	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
+	SendMessage(context.Context, *sqs.SendMessageInput, ...func(*sqs.Options)) (*sqs.SendMessageOutput, error)
+}
+
+var _ SQS = (*sqs.Client)(nil)
+
+// Queue is a queue that a function consumes, with its dead-letter queue. It is
+// safe for concurrent use.
+type Queue struct {
+	SQS           SQS
+	URL           string
+	DeadLetterURL string
+	MinDelay      time.Duration // shortest wait before a retry; 0 is DefaultMinDelay
+	MaxDelay      time.Duration // longest, unless the error asks for more; 0 is DefaultMaxDelay
+	Lease         time.Duration // of Keep, whole seconds; 0 is DefaultLease
+	Log           *slog.Logger
+}
+
+// Settle turns one error per message, nil where it is done, into the answer of
+// the function.
+//
+// A done message is acknowledged. One that failed permanently is put on the
+// dead-letter queue with its class and reason, then acknowledged. Every other
+// stays in the queue, hidden for a random time that grows with its receives; so
+// does one that the dead-letter queue did not take.
+//
+// Each failure is logged here, once. Settle works after ctx is done as well.
+func (q *Queue) Settle(ctx context.Context, messages []events.SQSMessage, errs []error) events.SQSEventResponse {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+
+	errs = slices.Clone(errs)
+	var group errgroup.Group
+	group.SetLimit(batch)
+	for i := range messages {
+		if fault.IsPermanent(errs[i]) {
+			group.Go(func() error {
+				errs[i] = q.bury(ctx, messages[i], errs[i])
+				return nil
+			})
+		}
+	}
+	_ = group.Wait()
+
+	var response events.SQSEventResponse
+	var hidden []types.ChangeMessageVisibilityBatchRequestEntry
+	for i, m := range messages {
+		if errs[i] == nil {
+			continue
+		}
+		delay := q.delay(receives(m), fault.RetryAfter(errs[i]))
+		q.log(slog.LevelWarn, "message will be tried again", m, errs[i], slog.Duration("delay", delay))
+		response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
+		hidden = append(hidden, types.ChangeMessageVisibilityBatchRequestEntry{
+			Id:                aws.String(strconv.Itoa(i)),
+			ReceiptHandle:     aws.String(m.ReceiptHandle),
+			VisibilityTimeout: int32(delay / time.Second), //nolint:gosec // below maxDelay
+		})
+	}
+	for entries := range slices.Chunk(hidden, batch) {
+		q.hide(ctx, entries)
+	}
+	return response
+}
+
+// Keep holds the message of receiptHandle for a lease from now on and renews it,
+// until ctx is done or stop is called. After stop has returned, no call is under
+// way. A lease so short lets a crash be noticed soon, whatever the queue's own
+// visibility timeout is.
+func (q *Queue) Keep(ctx context.Context, receiptHandle string) (stop func()) {
+	lease := defaulted(q.Lease, DefaultLease)
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		renew := time.NewTicker(lease / 3)
+		defer renew.Stop()
+		for {
+			_, err := q.SQS.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
+				QueueUrl:          aws.String(q.URL),
+				ReceiptHandle:     aws.String(receiptHandle),
+				VisibilityTimeout: int32(lease / time.Second), //nolint:gosec // minutes
+			})
+			if err != nil && ctx.Err() == nil {
+				q.Log.LogAttrs(ctx, slog.LevelWarn, "lease not renewed", slog.Any("error", err))
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-renew.C:
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-ended
+	}
+}
+
+// bury puts m on the dead-letter queue because of err. It returns nil when the
+// message is there, or else why it is not.
+func (q *Queue) bury(ctx context.Context, m events.SQSMessage, err error) error {
+	_, sendErr := q.SQS.SendMessage(ctx, &sqs.SendMessageInput{
+		QueueUrl:          aws.String(q.DeadLetterURL),
+		MessageBody:       aws.String(m.Body),
+		MessageAttributes: deadLetterAttributes(m, err),
+	})
+	if sendErr != nil {
+		return fault.Transientf("dead-letter", "send to the dead-letter queue: %w (it was to go there as %s: %w)",
+			sendErr, fault.Class(err), plain{err})
+	}
+	q.log(slog.LevelError, "message dead-lettered", m, err)
+	return nil
+}
+
+// plain is an error of which only the text is left, so that a class inside does
+// not speak for the error around it.
+type plain struct{ err error }
+
+func (p plain) Error() string { return p.err.Error() }
+
+// deadLetterAttributes is m's own attributes, as many as there is room for, and
+// ours.
+func deadLetterAttributes(m events.SQSMessage, err error) map[string]types.MessageAttributeValue {
+	attributes := map[string]types.MessageAttributeValue{
+		ClassAttribute:  textAttribute(fault.Class(err)),
+		ReasonAttribute: textAttribute(reason(err)),
+	}
+	for _, name := range slices.Sorted(maps.Keys(m.MessageAttributes)) {
+		if _, ours := attributes[name]; ours || len(attributes) == maxAttributes {
+			continue
+		}
+		own := m.MessageAttributes[name]
+		attributes[name] = types.MessageAttributeValue{
+			DataType: aws.String(own.DataType), StringValue: own.StringValue, BinaryValue: own.BinaryValue,
+		}
+	}
+	return attributes
+}
+
+func textAttribute(text string) types.MessageAttributeValue {
+	return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(text)}
+}
+
+// reason is the text of err in the characters that SQS takes: those of XML 1.0.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+func reason(err error) string {
+	text := strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == '\uFFFE' || r == '\uFFFF' {
+			return utf8.RuneError
+		}
+		return r
+	}, err.Error())
+	if len(text) > MaxReason {
+		text = strings.ToValidUTF8(text[:MaxReason], "")
+	}
+	if text == "" {
+		return "no reason given"
+	}
+	return text
+}
+
+// hide sets the visibility of up to ten messages. A failure costs only the
+// wait: the queue's own visibility timeout holds instead.
+func (q *Queue) hide(ctx context.Context, entries []types.ChangeMessageVisibilityBatchRequestEntry) {
+	out, err := q.SQS.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{
+		QueueUrl: aws.String(q.URL), Entries: entries,
+	})
+	if err == nil && len(out.Failed) > 0 {
+		first := out.Failed[0]
+		err = fmt.Errorf("%d of %d refused, the first as %s: %s",
+			len(out.Failed), len(entries), aws.ToString(first.Code), aws.ToString(first.Message))
+	}
+	if err != nil {
+		q.Log.LogAttrs(ctx, slog.LevelWarn, "delay not set, the queue's own visibility timeout holds", slog.Any("error", err))
+	}
+}
+
+// delay is a random wait between MinDelay and a bound that doubles with each
+// receive up to MaxDelay, but no less than after.
+func (q *Queue) delay(receives int, after time.Duration) time.Duration {
+	shortest := defaulted(q.MinDelay, DefaultMinDelay)
+	longest := max(defaulted(q.MaxDelay, DefaultMaxDelay), shortest)
+	bound := shortest
+	for range receives {
+		if bound = min(2*bound, longest); bound == longest {
+			break
+		}
+	}
+	wait := shortest + rand.N(bound-shortest+1) //nolint:gosec // jitter is no secret
+	return min(max(wait, after), maxDelay)
+}
+
+func (q *Queue) log(level slog.Level, what string, m events.SQSMessage, err error, more ...slog.Attr) {
+	q.Log.LogAttrs(context.Background(), level, what, append([]slog.Attr{
+		slog.String("class", fault.Class(err)),
+		slog.String("reason", err.Error()),
+		slog.String("messageId", m.MessageId),
+		slog.Int("receives", receives(m)),
+	}, more...)...)
+}
+
+// receives is how often m was received, this time included: 1 if SQS did not say.
+func receives(m events.SQSMessage) int {
+	n, err := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
+}
+
+func defaulted(d, otherwise time.Duration) time.Duration {
+	if d == 0 {
+		return otherwise
+	}
+	return d
+}

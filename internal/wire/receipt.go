@@ -1,0 +1,100 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Outcome is what became of a transfer.
+type Outcome string
+
+// The outcomes. Only Expired asks for more: Global signs again.
+const (
+	Copied     Outcome = "copied"     // the object is at the destination, verified
+	Skipped    Outcome = "skipped"    // it already was
+	Superseded Outcome = "superseded" // a newer version is, or the source has one
+	Gone       Outcome = "gone"       // the source has deleted it
+	Expired    Outcome = "expired"    // the URL died first
+	Refused    Outcome = "refused"    // the receiver would not touch it
+	Failed     Outcome = "failed"     // it went to the dead-letter queue
+)
+
+// Outcomes lists every outcome.
+func Outcomes() []Outcome {
+	return []Outcome{Copied, Skipped, Superseded, Gone, Expired, Refused, Failed}
+}
+
+// Verified is how a copied object was proved to be the source's.
+type Verified string
+
+// From the strongest to the weakest. Whatever was proved, the destination has
+// also checked that it stored the bytes that were pulled.
+const (
+	ByFullObject Verified = "full-object" // the source's checksum of the whole object
+	ByETag       Verified = "etag"        // the source's ETag, an MD5
+	ByLength     Verified = "length"      // every range pinned to the source's ETag, and the length
+)
+
+// Receipt says what became of one transfer.
+type Receipt struct {
+	V        int       `json:"v"`
+	ID       string    `json:"id"`
+	Outcome  Outcome   `json:"outcome"`
+	Source   Source    `json:"source"`
+	Bytes    int64     `json:"bytes"`              // delivered by the whole transfer; 0 unless copied
+	Millis   int64     `json:"millis"`             // of the invocation that ended it
+	Attempts int       `json:"attempts"`           // receives of the message that ended it
+	Verified Verified  `json:"verified,omitempty"` // of copied
+	Class    string    `json:"class,omitempty"`    // of refused and failed: the fault's class
+	Reason   string    `json:"reason,omitempty"`   // of refused and failed, in words
+	At       time.Time `json:"at"`
+}
+
+// MaxReason is the most bytes of a receipt's reason; EncodeReceipt cuts it there.
+const MaxReason = 1024
+
+// EncodeReceipt returns r as a receipts-queue message. It sets V.
+func EncodeReceipt(r Receipt) (string, error) {
+	r.V = Version
+	r.Reason = strings.ToValidUTF8(r.Reason[:min(len(r.Reason), MaxReason)], "")
+	if err := r.validate(); err != nil {
+		return "", fmt.Errorf("encode receipt: %w", err)
+	}
+	body, err := marshal(r)
+	if err != nil {
+		return "", fmt.Errorf("encode receipt: %w", err)
+	}
+	return string(body), nil
+}
+
+// DecodeReceipt reads what EncodeReceipt wrote, as strictly as Verify.
+func DecodeReceipt(message string) (Receipt, error) {
+	var r Receipt
+	if v, err := versionOf([]byte(message)); err != nil || v != Version {
+		return Receipt{}, fmt.Errorf("decode receipt: got version %d, expected %d (%v)", v, Version, err)
+	}
+	if err := unmarshal([]byte(message), &r); err != nil {
+		return Receipt{}, fmt.Errorf("decode receipt: %w", err)
+	}
+	if err := r.validate(); err != nil {
+		return Receipt{}, fmt.Errorf("decode receipt: %w", err)
+	}
+	return r, nil
+}
+
+func (r *Receipt) validate() error {
+	problems := r.Source.problems()
+	if !slices.Contains(Outcomes(), r.Outcome) {
+		problems = append(problems, fmt.Errorf("outcome: got %q, expected one of %q", r.Outcome, Outcomes()))
+	}
+	if want := ID(OpPut, r.Source); r.ID != want {
+		problems = append(problems, fmt.Errorf("id: got %q, expected %q, the hash of its source", r.ID, want))
+	}
+	if (r.Outcome == Copied) != (r.Verified != "") {
+		problems = append(problems, fmt.Errorf("verified: got %q for outcome %q", r.Verified, r.Outcome))
+	}
+	return errors.Join(problems...)
+}

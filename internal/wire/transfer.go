@@ -1,0 +1,173 @@
+// Package wire is the format in which one partition tells the other what to
+// carry: a transfer, signed, and the receipt that says what became of it.
+//
+// A transfer is a JWS in compact form (RFC 7515) with EdDSA over Ed25519 (RFC
+// 8037) and the header {"alg":"EdDSA","kid":...,"typ":"s3ferry-transfer+jws"}.
+// Decoding is strict: the payload must be byte for byte what this package would
+// write, so unknown, repeated or reordered members and trailing text are refused.
+//
+// Compatibility: a receiver accepts versions N and N-1, so it is deployed first.
+package wire
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/s3ferry/s3ferry/internal/secret"
+)
+
+// Version is the version that this package writes and the only one it reads.
+const Version = 1
+
+// MaxObjectSize is the largest S3 object: 10,000 parts of 5 GiB, 48.8 TiB.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+const MaxObjectSize = 10_000 * 5 << 30
+
+// MaxKey is the most bytes of an S3 key in UTF-8.
+const MaxKey = 1024
+
+// Op is what a transfer does to the destination.
+type Op string
+
+// OpPut copies one object version.
+const OpPut Op = "put"
+
+// Transfer is one object version to carry.
+type Transfer struct {
+	ID       string // see ID
+	Op       Op
+	Source   Source
+	Object   Object
+	URL      secret.String // presigned GET of exactly this version
+	NotAfter time.Time     // the URL is dead from then on; whole seconds, UTC
+}
+
+// Source names an object version where it comes from, and the event about it.
+type Source struct {
+	Region    string    `json:"region"`
+	Bucket    string    `json:"bucket"`
+	Key       string    `json:"key"`                 // as it is, not URL-encoded
+	VersionID string    `json:"versionId,omitempty"` // empty where the bucket is not versioned
+	ETag      string    `json:"etag"`                // without quotes
+	Size      int64     `json:"size"`                // bytes
+	Sequencer string    `json:"sequencer"`           // hex; orders the events of one key
+	EventTime time.Time `json:"eventTime"`
+}
+
+// Object is what the destination object carries beside its bytes. Values are
+// those of the S3 headers, verbatim.
+type Object struct {
+	ContentType        string            `json:"contentType,omitempty"`
+	CacheControl       string            `json:"cacheControl,omitempty"`
+	ContentDisposition string            `json:"contentDisposition,omitempty"`
+	ContentEncoding    string            `json:"contentEncoding,omitempty"`
+	ContentLanguage    string            `json:"contentLanguage,omitempty"`
+	Expires            string            `json:"expires,omitempty"`
+	Metadata           map[string]string `json:"metadata,omitempty"`
+	Tags               map[string]string `json:"tags,omitempty"`
+	StorageClass       string            `json:"storageClass,omitempty"` // empty is STANDARD
+	Checksum           *Checksum         `json:"checksum,omitempty"`     // nil where the source has none
+}
+
+// Checksum is a checksum that S3 keeps with an object.
+type Checksum struct {
+	Algorithm string `json:"algorithm"` // CRC64NVME, CRC32, CRC32C, SHA1, SHA256
+	Type      string `json:"type"`      // FULL_OBJECT or COMPOSITE
+	Value     string `json:"value"`     // base64, as S3 gives it
+}
+
+// Checksum types.
+const (
+	FullObject = "FULL_OBJECT"
+	Composite  = "COMPOSITE"
+)
+
+// ID returns the transfer's identity: the first 32 hex digits of the SHA-256
+// over region, bucket, key, version ID (or, without one, the ETag), op and
+// sequencer, each preceded by its length. Whoever computes it for the same
+// event gets the same.
+func ID(op Op, s Source) string {
+	version := s.VersionID
+	if version == "" {
+		version = s.ETag
+	}
+	h := sha256.New()
+	for _, field := range []string{s.Region, s.Bucket, s.Key, version, string(op), s.Sequencer} {
+		_ = binary.Write(h, binary.BigEndian, uint32(len(field))) //nolint:gosec // fields are far below 4 GiB
+		h.Write([]byte(field))
+	}
+	return hex.EncodeToString(h.Sum(nil))[:32]
+}
+
+// CompareSequencers orders two events of one key: negative if a came first, 0 if
+// they are the same event. The shorter is padded with zeros on the right.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+func CompareSequencers(a, b string) int {
+	n := max(len(a), len(b))
+	pad := func(s string) string { return strings.ToUpper(s) + strings.Repeat("0", n-len(s)) }
+	return strings.Compare(pad(a), pad(b))
+}
+
+// Validate reports everything that is wrong with t at once.
+func (t *Transfer) Validate() error {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+
+	if t.Op != OpPut {
+		bad("op: got %q, expected %q", t.Op, OpPut)
+	}
+	if want := ID(t.Op, t.Source); t.ID != want {
+		bad("id: got %q, expected %q, the hash of its source", t.ID, want)
+	}
+	if t.URL.Reveal() == "" {
+		bad("url: got nothing, expected a presigned URL")
+	}
+	if t.NotAfter.IsZero() {
+		bad("notAfter: got nothing, expected a time")
+	}
+	problems = append(problems, t.Source.problems()...)
+	if c := t.Object.Checksum; c != nil {
+		if c.Type != FullObject && c.Type != Composite {
+			bad("object.checksum.type: got %q, expected %s or %s", c.Type, FullObject, Composite)
+		}
+		if c.Algorithm == "" || c.Value == "" {
+			bad("object.checksum: got algorithm %q and value %q, expected both", c.Algorithm, c.Value)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+func (s *Source) problems() (problems []error) {
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	for _, f := range []struct{ name, value string }{
+		{"region", s.Region}, {"bucket", s.Bucket}, {"etag", s.ETag}, {"sequencer", s.Sequencer},
+	} {
+		if f.value == "" {
+			bad("source.%s: got nothing, expected a value", f.name)
+		}
+	}
+	switch {
+	case s.Key == "":
+		bad("source.key: got nothing, expected 1 to %d bytes", MaxKey)
+	case len(s.Key) > MaxKey:
+		bad("source.key: got %d bytes, expected at most %d", len(s.Key), MaxKey)
+	case !utf8.ValidString(s.Key):
+		bad("source.key: got %q, expected valid UTF-8", s.Key)
+	}
+	if strings.Trim(s.Sequencer, "0123456789abcdefABCDEF") != "" {
+		bad("source.sequencer: got %q, expected hexadecimal digits", s.Sequencer)
+	}
+	if s.Size < 0 || s.Size > MaxObjectSize {
+		bad("source.size: got %d bytes, expected 0 to %d", s.Size, int64(MaxObjectSize))
+	}
+	if strings.Contains(s.ETag, `"`) {
+		bad("source.etag: got %s, expected it without quotes", s.ETag)
+	}
+	return problems
+}
