@@ -1,0 +1,148 @@
+package link_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/s3ferry/s3ferry/internal/link"
+	"github.com/s3ferry/s3ferry/internal/secret"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+var key = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, ed25519.SeedSize))
+
+func TestSecretRoundTrip(t *testing.T) {
+	want := link.Secret{
+		APIURL: "https://abc.execute-api.cn-north-1.amazonaws.com.cn/v1", APIKey: secret.New("k"),
+		SigningKey: wire.SigningKey{ID: "2026-11", Key: key},
+	}
+	document, err := link.EncodeSecret(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := link.DecodeSecret(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestASecretWithoutContentIsNotLinked(t *testing.T) {
+	for _, document := range []string{"", " \n", "{}", " { } "} {
+		if _, err := link.DecodeSecret([]byte(document)); !errors.Is(err, link.ErrNotLinked) {
+			t.Errorf("%q: got %v", document, err)
+		}
+	}
+}
+
+func TestABrokenSecretIsNamedButNotQuoted(t *testing.T) {
+	good, err := link.EncodeSecret(link.Secret{
+		APIURL: "https://x/v1", APIKey: secret.New("hunter2"), SigningKey: wire.SigningKey{ID: "a", Key: key},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, tc := range map[string]struct{ document, want string }{
+		"text":       {`hunter2`, "not a JSON object"},
+		"no url":     {strings.Replace(string(good), "apiUrl", "url", 1), "apiUrl: missing"},
+		"odd url":    {strings.Replace(string(good), "https://x/v1", "hunter2", 1), "apiUrl: expected"},
+		"public key": {`{"apiUrl":"https://x/v1","apiKey":"hunter2","signingKey":{"kty":"OKP","crv":"Ed25519","x":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA","kid":"a"}}`, "signingKey"},
+		"no kid":     {strings.Replace(string(good), `"kid":"a"`, `"kid":""`, 1), "signingKey"},
+		"all":        {`{"x":"hunter2"}`, "apiKey: missing"},
+	} {
+		_, err := link.DecodeSecret([]byte(tc.document))
+		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: got %v, want something with %q and without the secret", name, err, tc.want)
+		}
+	}
+}
+
+func TestTrust(t *testing.T) {
+	want := link.Trust{
+		Keys:    wire.PublicKeys{"a": key.Public().(ed25519.PublicKey)},
+		Sources: []link.Source{{Bucket: "b", Region: "us-east-1"}},
+	}
+	document, err := link.EncodeTrust(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(document, []byte(`"d"`)) {
+		t.Error("a private key is in the trust document")
+	}
+	got, err := link.DecodeTrust(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if !got.Allows("b", "us-east-1") || got.Allows("b", "us-east-2") || got.Allows("c", "us-east-1") {
+		t.Error("Allows does not hold bucket and region together")
+	}
+}
+
+func TestTheFirstTrustDocumentTrustsNobody(t *testing.T) {
+	trust, err := link.DecodeTrust([]byte(`{"keys":[],"sources":[]}`))
+	if err != nil || len(trust.Keys) != 0 || trust.Allows("", "") {
+		t.Errorf("got %+v, %v", trust, err)
+	}
+}
+
+func TestABrokenTrustDocumentIsRefusedWhole(t *testing.T) {
+	private, err := link.EncodeSecret(link.Secret{SigningKey: wire.SigningKey{ID: "a", Key: key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	jwk := string(private)[strings.Index(string(private), `"signingKey":`)+len(`"signingKey":`) : len(private)-1]
+	for name, document := range map[string]string{
+		"empty":       ``,
+		"private key": `{"keys":[` + jwk + `],"sources":[]}`,
+		"half source": `{"keys":[],"sources":[{"bucket":"b"}]}`,
+	} {
+		if trust, err := link.DecodeTrust([]byte(document)); err == nil {
+			t.Errorf("%s: got %+v", name, trust)
+		}
+	}
+}
+
+func TestCache(t *testing.T) {
+	reads, fail := 0, false
+	c := link.Cache[int]{Life: time.Hour, Fetch: func(context.Context) (int, error) {
+		if fail {
+			return 0, errors.New("down")
+		}
+		reads++
+		return reads, nil
+	}}
+	get := func(f func(context.Context) (int, error)) int {
+		t.Helper()
+		v, err := f(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	if a, b := get(c.Get), get(c.Get); a != 1 || b != 1 {
+		t.Errorf("two Gets read %d, %d, want the first one twice", a, b)
+	}
+	if v := get(c.Refresh); v != 2 {
+		t.Errorf("Refresh gave %d, want a new one", v)
+	}
+	c.Pause = time.Hour
+	if v := get(c.Refresh); v != 2 {
+		t.Errorf("Refresh within the pause gave %d, want the one at hand", v)
+	}
+	c.Life, c.Pause, fail = 0, 0, true
+	if _, err := c.Get(t.Context()); err == nil {
+		t.Error("an old document was given out although it could not be read again")
+	}
+}

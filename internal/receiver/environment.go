@@ -1,0 +1,78 @@
+package receiver
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
+
+	"github.com/s3ferry/s3ferry/internal/envcfg"
+	"github.com/s3ferry/s3ferry/internal/guard"
+	"github.com/s3ferry/s3ferry/internal/journal"
+	"github.com/s3ferry/s3ferry/internal/link"
+	"github.com/s3ferry/s3ferry/internal/obs"
+	"github.com/s3ferry/s3ferry/internal/settle"
+	"github.com/s3ferry/s3ferry/internal/transfer"
+)
+
+// How long the trust document is believed: a removed key is refused after
+// trustLife, and a new one is known at once, but garbage cannot make the
+// receiver read more often than every trustPause.
+const (
+	trustLife  = time.Minute
+	trustPause = 5 * time.Second
+)
+
+// FromEnvironment returns a Receiver as envcfg.Receiver and the AWS SDK's own
+// variables describe it. It makes no call.
+func FromEnvironment(ctx context.Context) (*Receiver, error) {
+	var env envcfg.Receiver
+	if err := envcfg.Decode(&env, os.LookupEnv); err != nil {
+		return nil, err
+	}
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load AWS configuration: %w", err)
+	}
+	door, err := guard.New(guard.Options{TestSourceEndpoint: env.TestSourceEndpoint})
+	if err != nil {
+		return nil, err
+	}
+	var (
+		log     = obs.Logger()
+		objects = s3.NewFromConfig(cfg)
+		queues  = sqs.NewFromConfig(cfg)
+		params  = ssm.NewFromConfig(cfg)
+	)
+	return &Receiver{
+		Engine: transfer.New(transfer.Options{
+			S3: objects, Bucket: env.DestinationBucket,
+			Journal:     journal.New(objects, env.JournalBucket),
+			HTTP:        door.Client(),
+			Connections: env.Connections, PartSize: env.PartSize, Memory: env.MemoryMiB << 20,
+		}),
+		Guard: door,
+		Trust: &link.Cache[link.Trust]{
+			Life: trustLife, Pause: trustPause,
+			Fetch: func(ctx context.Context) (link.Trust, error) { return readTrust(ctx, params, env.TrustParameter) },
+		},
+		Inbox:       &settle.Queue{SQS: queues, URL: env.InboxURL, DeadLetterURL: env.InboxDLQURL, Log: log},
+		SQS:         queues,
+		ReceiptsURL: env.ReceiptsURL,
+		Log:         log,
+	}, nil
+}
+
+func readTrust(ctx context.Context, params *ssm.Client, name string) (link.Trust, error) {
+	out, err := params.GetParameter(ctx, &ssm.GetParameterInput{Name: aws.String(name)})
+	if err != nil {
+		return link.Trust{}, fmt.Errorf("get parameter %s: %w", name, err)
+	}
+	return link.DecodeTrust([]byte(aws.ToString(out.Parameter.Value)))
+}

@@ -1,0 +1,243 @@
+// Package receiver is the receiving side's function: transfers in from the
+// inbox, objects out into the destination bucket, a receipt for each.
+package receiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/s3ferry/s3ferry/internal/door"
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/link"
+	"github.com/s3ferry/s3ferry/internal/secret"
+	"github.com/s3ferry/s3ferry/internal/settle"
+	"github.com/s3ferry/s3ferry/internal/transfer"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// Engine carries one object version. *transfer.Engine satisfies it.
+type Engine interface {
+	Put(ctx context.Context, t *wire.Transfer, redelivered bool) (transfer.Result, error)
+}
+
+// Guard says from where a transfer may be pulled. *guard.Guard satisfies it.
+type Guard interface {
+	Rebuild(t *wire.Transfer) (secret.String, error)
+}
+
+// SQS is what a Receiver asks of *sqs.Client beside what settle does.
+type SQS interface {
+	SendMessage(context.Context, *sqs.SendMessageInput, ...func(*sqs.Options)) (*sqs.SendMessageOutput, error)
+	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
+}
+
+var _ SQS = (*sqs.Client)(nil)
+
+// Receiver handles batches of the inbox.
+type Receiver struct {
+	Engine      Engine
+	Guard       Guard
+	Trust       *link.Cache[link.Trust]
+	Inbox       *settle.Queue
+	SQS         SQS
+	ReceiptsURL string
+	Log         *slog.Logger
+}
+
+// Handle carries every transfer of the batch at once; the engine's budgets bound
+// what that costs. A message is acknowledged only when its receipt is in the
+// receipts queue, or its continuation in the inbox.
+func (r *Receiver) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
+	release := r.Inbox.Keep(ctx, event.Records)
+
+	receipts := make([]*wire.Receipt, len(event.Records))
+	errs := make([]error, len(event.Records))
+	var wg sync.WaitGroup
+	for i, message := range event.Records {
+		wg.Go(func() { receipts[i], errs[i] = r.carry(ctx, message) })
+	}
+	wg.Wait()
+
+	r.send(ctx, receipts, errs)
+	release()
+	return r.Inbox.Settle(ctx, event.Records, errs), nil
+}
+
+// carry does what one message asks for. It returns the receipt to send, if there
+// is something to tell, and what is to become of the message.
+func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.Receipt, error) {
+	start := time.Now()
+	t, trust, err := r.open(ctx, message.Body)
+	if err != nil {
+		return nil, err // whose it is is not known, so nobody can be told
+	}
+	receipt := &wire.Receipt{ID: t.ID, Source: t.Source, Attempts: receives(message)}
+	result, err := r.pull(ctx, t, trust, receipt.Attempts > 1)
+
+	receipt.Millis, receipt.At = time.Since(start).Milliseconds(), time.Now().UTC()
+	unfinished, isUnfinished := errors.AsType[*transfer.Unfinished](err)
+	switch {
+	case isUnfinished:
+		return nil, r.carryOn(ctx, message, t, unfinished)
+	case fault.IsPermanent(err):
+		receipt.Outcome, receipt.Class, receipt.Reason = wire.Failed, fault.Class(err), err.Error()
+		if isRefusal(err) {
+			receipt.Outcome = wire.Refused
+		}
+		return receipt, err
+	case err != nil:
+		return nil, err
+	}
+	receipt.Outcome, receipt.Bytes, receipt.Verified = result.Outcome, result.Bytes, result.Verified
+	r.Log.InfoContext(ctx, "transfer ended", "outcome", receipt.Outcome, "id", t.ID, "key", t.Source.Key,
+		"bytes", receipt.Bytes, "millis", receipt.Millis, "verified", receipt.Verified, "attempts", receipt.Attempts)
+	return receipt, nil
+}
+
+// open returns the transfer that body holds, and the trust document that says
+// so. A key that is not known is looked for once more: it may be new.
+func (r *Receiver) open(ctx context.Context, body string) (*wire.Transfer, link.Trust, error) {
+	trust, err := r.Trust.Get(ctx)
+	if err != nil {
+		return nil, trust, fault.Transientf("trust-unavailable", "read the trust document: %w", err)
+	}
+	t, err := wire.Verify(body, trust.Keys)
+	if errors.Is(err, wire.ErrUnknownKey) {
+		if trust, err = r.Trust.Refresh(ctx); err != nil {
+			return nil, trust, fault.Transientf("trust-unavailable", "read the trust document: %w", err)
+		}
+		t, err = wire.Verify(body, trust.Keys)
+	}
+	if err != nil {
+		return nil, trust, fault.Permanent(verifyClass(err), err)
+	}
+	return t, trust, nil
+}
+
+func (r *Receiver) pull(ctx context.Context, t *wire.Transfer, trust link.Trust, redelivered bool) (transfer.Result, error) {
+	if !trust.Allows(t.Source.Bucket, t.Source.Region) {
+		// A source may have been added since.
+		fresh, err := r.Trust.Refresh(ctx)
+		if err != nil {
+			return transfer.Result{}, fault.Transientf("trust-unavailable", "read the trust document: %w", err)
+		}
+		if !fresh.Allows(t.Source.Bucket, t.Source.Region) {
+			return transfer.Result{}, fault.Permanentf(classSource,
+				"got source bucket %q in %s, expected one of %v: add it with `s3ferry link`",
+				t.Source.Bucket, t.Source.Region, fresh.Sources)
+		}
+	}
+	url, err := r.Guard.Rebuild(t)
+	if err != nil {
+		return transfer.Result{}, err
+	}
+	if !time.Now().Before(t.NotAfter) {
+		return transfer.Result{Outcome: wire.Expired}, nil
+	}
+	t.URL = url
+	return r.Engine.Put(ctx, t, redelivered)
+}
+
+// carryOn puts the transfer back into the inbox as a new message, so that going
+// on costs no receive. Where nothing was finished there is nothing to go on
+// with: that is a failure, or it could loop for ever.
+func (r *Receiver) carryOn(ctx context.Context, message events.SQSMessage, t *wire.Transfer, u *transfer.Unfinished) error {
+	if u.Parts == 0 {
+		return fault.Transientf("no-progress", "carry %q: %w", t.Source.Key, u)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
+	defer cancel()
+	_, err := r.SQS.SendMessage(ctx, &sqs.SendMessageInput{
+		QueueUrl: aws.String(r.Inbox.URL), MessageBody: aws.String(message.Body),
+	})
+	if err != nil {
+		return fault.Transientf("inbox-unavailable", "send the continuation of %q: %w", t.Source.Key, err)
+	}
+	r.Log.InfoContext(ctx, "transfer goes on in another invocation", "id", t.ID, "key", t.Source.Key,
+		"parts", u.Parts, "remaining", u.Remaining)
+	return nil
+}
+
+// sendTimeout bounds the calls that must be made when the work's time is over.
+const sendTimeout = 5 * time.Second
+
+// send puts the receipts into their queue. A message whose receipt does not get
+// there fails instead, so that it is told again.
+func (r *Receiver) send(ctx context.Context, receipts []*wire.Receipt, errs []error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
+	defer cancel()
+
+	var entries []types.SendMessageBatchRequestEntry
+	for i, receipt := range receipts {
+		if receipt == nil {
+			continue
+		}
+		body, err := wire.EncodeReceipt(*receipt)
+		if err != nil {
+			errs[i] = fault.Transientf("receipt-unsent", "send receipt of %q: %w", receipt.Source.Key, err)
+			continue
+		}
+		entries = append(entries, types.SendMessageBatchRequestEntry{
+			Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(body),
+		})
+	}
+	for chunk := range slices.Chunk(entries, door.MaxEntries) {
+		out, err := r.SQS.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: aws.String(r.ReceiptsURL), Entries: chunk})
+		if err != nil {
+			for _, entry := range chunk {
+				fail(errs, entry.Id, err)
+			}
+			continue
+		}
+		for _, f := range out.Failed {
+			fail(errs, f.Id, fmt.Errorf("%s: %s", aws.ToString(f.Code), aws.ToString(f.Message)))
+		}
+	}
+}
+
+func fail(errs []error, id *string, err error) {
+	if i, convErr := strconv.Atoi(aws.ToString(id)); convErr == nil && i >= 0 && i < len(errs) {
+		errs[i] = fault.Transientf("receipt-unsent", "send receipt: %w", err)
+	}
+}
+
+// classSource is the class of a source bucket that nobody linked.
+const classSource = "unknown-source"
+
+// isRefusal tells what the receiver would not touch from what it could not do.
+func isRefusal(err error) bool {
+	return slices.Contains([]string{classSource, "url-refused"}, fault.Class(err))
+}
+
+func verifyClass(err error) string {
+	switch {
+	case errors.Is(err, wire.ErrUnknownKey):
+		return "unknown-key"
+	case errors.Is(err, wire.ErrSignature):
+		return "bad-signature"
+	case errors.Is(err, wire.ErrVersion):
+		return "unknown-version"
+	default:
+		return "malformed-transfer"
+	}
+}
+
+// receives is how often SQS has handed message out, this time included.
+func receives(message events.SQSMessage) int {
+	n, err := strconv.Atoi(message.Attributes["ApproximateReceiveCount"])
+	if err != nil || n < 1 {
+		return 1
+	}
+	return n
+}
