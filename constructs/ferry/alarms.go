@@ -61,4 +61,6 @@ func statistic(name *string) *awscloudwatch.MetricOptions {
 	return &awscloudwatch.MetricOptions{Period: duration(alarmPeriod), Statistic: name}
 }
 
-func duration(d time.Duration) awscdk.Duration { return awscdk.Duration_Seconds(jsii.Number(d.Seconds())) }
+func duration(d time.Duration) awscdk.Duration {
+	return awscdk.Duration_Seconds(jsii.Number(d.Seconds()))
+}

@@ -62,7 +62,7 @@ func newFunction(scope constructs.Construct, id string, p functionProps) awslamb
 	if architecture == nil {
 		architecture = awslambda.Architecture_X86_64()
 	}
-	loop := awslambda.RecursiveLoop_TERMINATE
+	var loop awslambda.RecursiveLoop // left to Lambda, which breaks loops
 	if p.loops {
 		loop = awslambda.RecursiveLoop_ALLOW
 	}

@@ -112,7 +112,7 @@ func (m *Mailbox) GrantReadApiKey(grantee awsiam.IGrantable) awsiam.Grant {
 
 func (m *Mailbox) newAPI() awsapigateway.RestApi {
 	api := awsapigateway.NewRestApi(m, jsii.String("Api"), &awsapigateway.RestApiProps{
-		RestApiName:      awscdk.Names_UniqueResourceName(m, nil),
+		RestApiName:      awscdk.Names_UniqueResourceName(m, &awscdk.UniqueResourceNameOptions{}),
 		Description:      jsii.String("s3ferry mailbox: takes transfers, hands out receipts"),
 		ApiKeySourceType: awsapigateway.ApiKeySourceType_HEADER,
 		EndpointConfiguration: &awsapigateway.EndpointConfiguration{
@@ -123,6 +123,7 @@ func (m *Mailbox) newAPI() awsapigateway.RestApi {
 		CloudWatchRole: jsii.Bool(false),
 		DeployOptions:  &awsapigateway.StageOptions{StageName: jsii.String("v1")},
 	})
+	api.Node().TryRemoveChild(jsii.String("Endpoint")) // an output, which is the stack's to choose
 	validator := api.AddRequestValidator(jsii.String("Body"), &awsapigateway.RequestValidatorOptions{
 		ValidateRequestBody: jsii.Bool(true),
 	})

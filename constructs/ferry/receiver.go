@@ -2,6 +2,7 @@ package ferry
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -141,7 +142,7 @@ func (r *Receiver) GrantTrust(grantee awsiam.IGrantable) awsiam.Grant {
 
 func (r *Receiver) newRole(m *Mailbox) awsiam.Role {
 	role := newFunctionRole(r, "Role", "s3ferry receiver")
-	allow(role, m.inbox.QueueArn(), append(consumeActions, "sqs:SendMessage")...)
+	allow(role, m.inbox.QueueArn(), slices.Concat(consumeActions, []string{"sqs:SendMessage"})...)
 	allow(role, m.inboxDLQ.QueueArn(), "sqs:SendMessage")
 	allow(role, m.receipts.QueueArn(), "sqs:SendMessage")
 	allow(role, r.trust.ParameterArn(), "ssm:GetParameter")

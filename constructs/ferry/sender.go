@@ -308,10 +308,8 @@ func (props *SenderProps) resolve(id string) SenderProps {
 		"SourceEvents", p.SourceEvents, "EventBridge or Notifications", "use one of the package's constants")
 	bad.check(p.SourceEvents == "" || p.SourceBucket != nil, "SourceEvents", p.SourceEvents,
 		"nothing without a SourceBucket", "give the bucket, or leave it out: a new bucket notifies the outbox itself")
-	for _, filter := range []struct{ prop, text string }{{"Prefix", p.Prefix}, {"Suffix", p.Suffix}} {
-		bad.check(*awscdk.Token_IsUnresolved(filter.text) || !strings.ContainsAny(filter.text, "*?$"), filter.prop, filter.text,
-			"plain text without * ? $", "these are read as patterns by IAM: choose a shorter "+strings.ToLower(filter.prop))
-	}
+	bad.check(*awscdk.Token_IsUnresolved(p.Prefix) || !strings.ContainsAny(p.Prefix, "*?$"),
+		"Prefix", p.Prefix, "text without * ? $", "IAM reads these as patterns: shorten the prefix to what is before them")
 	bad.check(p.URLLife == 0 || p.URLLife >= time.Minute && p.URLLife <= maxURLLife,
 		"URLLife", p.URLLife, "1m to 1h", "leave it out for 1h, which is as long as the signer's credentials last")
 	bad.checkConcurrency(p.Concurrency)

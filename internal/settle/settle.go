@@ -107,7 +107,7 @@ func (q *Queue) Settle(ctx context.Context, messages []events.SQSMessage, errs [
 			continue
 		}
 		delay := q.delay(receives(m), fault.RetryAfter(errs[i]))
-		q.log(slog.LevelWarn, "message will be tried again", m, errs[i], slog.Duration("delay", delay))
+		q.log(ctx, slog.LevelWarn, "message will be tried again", m, errs[i], slog.Duration("delay", delay))
 		response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
 		hidden = append(hidden, types.ChangeMessageVisibilityBatchRequestEntry{
 			Id:                aws.String(strconv.Itoa(i)),
@@ -165,17 +165,11 @@ func (q *Queue) bury(ctx context.Context, m events.SQSMessage, err error) error 
 	})
 	if sendErr != nil {
 		return fault.Transientf("dead-letter", "send to the dead-letter queue: %w (it was to go there as %s: %w)",
-			sendErr, fault.Class(err), plain{err})
+			sendErr, fault.Class(err), err)
 	}
-	q.log(slog.LevelError, "message dead-lettered", m, err)
+	q.log(ctx, slog.LevelError, "message dead-lettered", m, err)
 	return nil
 }
-
-// plain is an error of which only the text is left, so that a class inside does
-// not speak for the error around it.
-type plain struct{ err error }
-
-func (p plain) Error() string { return p.err.Error() }
 
 // deadLetterAttributes is m's own attributes, as many as there is room for, and
 // ours.
@@ -249,8 +243,8 @@ func (q *Queue) delay(receives int, after time.Duration) time.Duration {
 	return min(max(wait, after), maxDelay)
 }
 
-func (q *Queue) log(level slog.Level, what string, m events.SQSMessage, err error, more ...slog.Attr) {
-	q.Log.LogAttrs(context.Background(), level, what, append([]slog.Attr{
+func (q *Queue) log(ctx context.Context, level slog.Level, what string, m events.SQSMessage, err error, more ...slog.Attr) {
+	q.Log.LogAttrs(ctx, level, what, append([]slog.Attr{
 		slog.String("class", fault.Class(err)),
 		slog.String("reason", err.Error()),
 		slog.String("messageId", m.MessageId),

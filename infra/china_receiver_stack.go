@@ -1,0 +1,76 @@
+package main
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsapigateway"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
+	"github.com/aws/constructs-go/constructs/v10"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/s3ferry/s3ferry/constructs/ferry"
+)
+
+// newChinaReceiver makes the side of the destination bucket.
+func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
+	stack := awscdk.NewStack(app, jsii.String("ChinaReceiver"), &awscdk.StackProps{
+		Description: jsii.String("s3ferry: takes transfers and pulls their objects across the border"),
+		Env:         &awscdk.Environment{Region: jsii.String(cfg.Region)},
+	})
+	alarmTopic := topic(stack, cfg.AlarmTopicARN)
+	mailbox := ferry.NewMailbox(stack, "Mailbox", &ferry.MailboxProps{
+		Rate:        cfg.Rate,
+		Burst:       cfg.Burst,
+		Quota:       cfg.Quota,
+		QuotaPeriod: awsapigateway.Period(cfg.QuotaPeriod),
+		AlarmTopic:  alarmTopic,
+	})
+	receiver := ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{
+		Mailbox:           mailbox,
+		DestinationBucket: bucket(stack, "ImportedDestination", cfg.DestinationBucket, cfg.DestinationKeyARN),
+		Concurrency:       cfg.Concurrency,
+		MemoryMiB:         cfg.MemoryMiB,
+		Connections:       cfg.Connections,
+		PartSizeMiB:       cfg.PartSizeMiB,
+		Architecture:      architecture(cfg.Architecture),
+		AlarmTopic:        alarmTopic,
+	})
+	output(stack, "MailboxUrl", "Address of the mailbox", mailbox.Api().Url())
+	output(stack, "MailboxApiKeyId", "Id of the API key, whose value API Gateway tells", mailbox.ApiKey().KeyId())
+	output(stack, "TrustParameterName", "Parameter with the public keys and sources that are trusted", receiver.TrustParameter().ParameterName())
+	output(stack, "DestinationBucketName", "Bucket that objects arrive in", receiver.DestinationBucket().BucketName())
+	output(stack, "DestinationBucketRegion", "Region of the destination bucket", jsii.String(cfg.Region))
+	output(stack, "InboxUrl", "Queue of transfers", mailbox.Inbox().QueueUrl())
+	output(stack, "InboxDeadLetterQueueUrl", "Queue of transfers given up", mailbox.InboxDeadLetterQueue().QueueUrl())
+	output(stack, "ReceiptsUrl", "Queue of receipts", mailbox.Receipts().QueueUrl())
+	return stack
+}
+
+// bucket returns the bucket of that name, or nil for no name.
+func bucket(scope constructs.Construct, id, name, keyARN string) awss3.IBucket {
+	if name == "" {
+		return nil
+	}
+	attributes := &awss3.BucketAttributes{BucketName: jsii.String(name)}
+	if keyARN != "" {
+		attributes.EncryptionKey = awskms.Key_FromKeyArn(scope, jsii.String(id+"Key"), jsii.String(keyARN))
+	}
+	return awss3.Bucket_FromBucketAttributes(scope, jsii.String(id), attributes)
+}
+
+// topic returns the topic of that ARN, or nil for none.
+func topic(scope constructs.Construct, arn string) awssns.ITopic {
+	if arn == "" {
+		return nil
+	}
+	return awssns.Topic_FromTopicArn(scope, jsii.String("AlarmTopic"), jsii.String(arn))
+}
+
+func architecture(name string) awslambda.Architecture {
+	if name == "arm64" {
+		return awslambda.Architecture_ARM_64()
+	}
+	return awslambda.Architecture_X86_64()
+}

@@ -1,0 +1,97 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestConfigDefaults(t *testing.T) {
+	want := config{
+		Global: globalConfig{Region: "us-east-1", Architecture: "arm64"},
+		China:  chinaConfig{Region: "cn-north-1", Architecture: "x86_64"},
+	}
+	for name, context := range map[string]any{"no context": nil, "somebody else's": map[string]any{"@aws-cdk/core:x": true}} {
+		got, err := readConfig(context)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+func TestConfigOverridesWin(t *testing.T) {
+	got, err := readConfig(map[string]any{
+		"s3ferry": map[string]any{
+			"global": map[string]any{"region": "eu-west-1", "urlLife": "30m", "concurrency": 20.0},
+			"china":  map[string]any{"quota": 1e6, "rate": 5.0},
+		},
+		"s3ferry.global.region":      "eu-central-1",
+		"s3ferry.global.concurrency": "30",
+		"s3ferry.china.architecture": "arm64",
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := config{
+		Global: globalConfig{Region: "eu-central-1", Architecture: "arm64", URLLife: 30 * time.Minute, Concurrency: 30},
+		China:  chinaConfig{Region: "cn-north-1", Architecture: "arm64", Quota: 1_000_000, Rate: 5},
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConfigReportsEveryProblemAtOnce(t *testing.T) {
+	_, err := readConfig(map[string]any{
+		"s3ferry": map[string]any{
+			"global": map[string]any{
+				"region": "Virginia", "urlLife": "2h", "concurrency": 1.0, "prefix": "a*", "sourceBucket": "No_Bucket",
+				"reigon": "us-east-1", "sourceKeyArn": "arn:aws:kms:us-east-1:111111111111:key/k",
+			},
+			"china": map[string]any{"architecture": "x86", "rate": 1.5, "burst": true, "quotaPeriod": "DAY", "region": 7.0},
+			"asia":  map[string]any{"region": "ap-east-1"},
+			"other": 1.0,
+		},
+		"s3ferry.china.memoryMiB":   "lots",
+		"s3ferry.china.connections": "0",
+	})
+	if err == nil {
+		t.Fatal("a broken configuration was accepted")
+	}
+	for _, want := range []string{
+		`s3ferry.global.region: got "Virginia", expected a region such as us-east-1`,
+		`s3ferry.global.urlLife: got "2h", expected a duration from 1m0s to 1h0m0s, such as 45m`,
+		`s3ferry.global.concurrency: got 1, expected a whole number from 2 to 1000`,
+		`s3ferry.global.prefix: got "a*", expected the beginning of keys, without * ? $`,
+		`s3ferry.global.sourceBucket: got "No_Bucket", expected the name of an existing bucket`,
+		`s3ferry.global.reigon: there is no such setting, expected one of global.alarmTopicArn, global.architecture`,
+		`s3ferry.global.sourceKeyArn: got "arn:aws:kms:us-east-1:111111111111:key/k" without s3ferry.global.sourceBucket, expected both`,
+		`s3ferry.china.architecture: got "x86", expected arm64 or x86_64`,
+		`s3ferry.china.rate: got 1.5, expected a whole number from 1 to 10000`,
+		`s3ferry.china.burst: got true, expected a whole number from 1 to 5000`,
+		`s3ferry.china.quotaPeriod: got "DAY" without s3ferry.china.quota, expected both`,
+		`s3ferry.china.region: got 7, expected a region such as cn-north-1`,
+		`s3ferry.china.memoryMiB: got "lots", expected a whole number from 512 to 10240`,
+		`s3ferry.china.connections: got "0", expected a whole number from 1 to 1024`,
+		`s3ferry.asia.region: there is no such setting, expected one of china.alarmTopicArn`,
+		`s3ferry.other: there is no such setting`,
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not say %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(err)
+	}
+}
+
+func TestConfigThatIsNoObject(t *testing.T) {
+	if _, err := readConfig(map[string]any{"s3ferry": "us-east-1"}); err == nil || !strings.Contains(err.Error(), `s3ferry: got "us-east-1", expected an object`) {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,31 @@
+package main
+
+import (
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/jsii-runtime-go"
+
+	"github.com/s3ferry/s3ferry/constructs/ferry"
+)
+
+// newGlobalSender makes the side of the source bucket.
+func newGlobalSender(app awscdk.App, cfg globalConfig) awscdk.Stack {
+	stack := awscdk.NewStack(app, jsii.String("GlobalSender"), &awscdk.StackProps{
+		Description: jsii.String("s3ferry: signs URLs of new objects and posts them across the border"),
+		Env:         &awscdk.Environment{Region: jsii.String(cfg.Region)},
+	})
+	sender := ferry.NewSender(stack, "Sender", &ferry.SenderProps{
+		SourceBucket: bucket(stack, "ImportedSource", cfg.SourceBucket, cfg.SourceKeyARN),
+		Prefix:       cfg.Prefix,
+		Suffix:       cfg.Suffix,
+		URLLife:      cfg.URLLife,
+		Concurrency:  cfg.Concurrency,
+		Architecture: architecture(cfg.Architecture),
+		AlarmTopic:   topic(stack, cfg.AlarmTopicARN),
+	})
+	output(stack, "LinkSecretArn", "Secret to be filled with the mailbox's address and keys", sender.LinkSecret().SecretArn())
+	output(stack, "SourceBucketName", "Bucket that objects are carried from", sender.SourceBucket().BucketName())
+	output(stack, "SourceBucketRegion", "Region of the source bucket", jsii.String(cfg.Region))
+	output(stack, "OutboxUrl", "Queue of events to send", sender.Outbox().QueueUrl())
+	output(stack, "OutboxDeadLetterQueueUrl", "Queue of events given up", sender.OutboxDeadLetterQueue().QueueUrl())
+	return stack
+}

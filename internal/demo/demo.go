@@ -1,0 +1,241 @@
+// Package demo carries a workload from one S3 bucket to another through whatever
+// lies between them, and then compares both sides byte for byte.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sync/errgroup"
+)
+
+const (
+	writers = 8                      // objects put at once
+	poll    = 200 * time.Millisecond // between two looks at the destination
+)
+
+// Side is a bucket and the client that reaches it.
+type Side struct {
+	S3     *s3.Client
+	Bucket string
+}
+
+// Options are what Run may be told.
+type Options struct {
+	// Patience is how long nothing may arrive before Run gives up; 0 is 2 min.
+	Patience time.Duration
+	// Arrived is called with totals whenever more has arrived; nil: nobody asks.
+	Arrived func(objects int, bytes int64)
+}
+
+// Report is what Run found.
+type Report struct {
+	Rows        []Row    `json:"kinds"`
+	Objects     int      `json:"objects"`
+	Bytes       int64    `json:"bytes"`
+	Agree       int      `json:"agree"`
+	Differences []string `json:"differences"` // every one, in words
+
+	// Overwritten is how many objects were overwritten while their first edition
+	// was at the destination in part or whole.
+	Overwritten int `json:"overwrittenInFlight"`
+
+	PutSeconds   float64 `json:"putSeconds"`   // from the first put to the last
+	TotalSeconds float64 `json:"totalSeconds"` // from the first put to the last arrival
+}
+
+// Row sums up the objects of one kind.
+type Row struct {
+	Kind    string `json:"kind"`
+	Objects int    `json:"objects"`
+	Bytes   int64  `json:"bytes"`
+	Agree   int    `json:"agree"`
+}
+
+// Run puts objects into from, waits until all are in to, and compares the two
+// sides. It fails if it cannot put, if nothing arrives for too long, or if it
+// cannot compare; that the sides differ is in the report.
+func Run(ctx context.Context, from, to Side, objects []Object, o Options) (Report, error) {
+	if o.Patience == 0 {
+		o.Patience = 2 * time.Minute
+	}
+	start := time.Now()
+	put, err := upload(ctx, from, to, objects)
+	if err != nil {
+		return Report{}, err
+	}
+	report := Report{Objects: len(objects), Overwritten: put.overwritten, PutSeconds: time.Since(start).Seconds()}
+	if err := await(ctx, to, objects, put.etags, o); err != nil {
+		return Report{}, err
+	}
+	report.TotalSeconds = time.Since(start).Seconds()
+	return report, report.compare(ctx, from, to, objects)
+}
+
+// written is what upload knows of the objects it put.
+type written struct {
+	etags       map[string]string // by key, of the last edition, without quotes
+	overwritten int
+}
+
+func upload(ctx context.Context, from, to Side, objects []Object) (written, error) {
+	w := written{etags: map[string]string{}}
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(writers)
+	for _, object := range objects {
+		group.Go(func() error {
+			inFlight := false
+			if object.Overwrites != nil {
+				if _, err := put(ctx, from, *object.Overwrites); err != nil {
+					return err
+				}
+				var err error
+				if inFlight, err = onItsWay(ctx, to, object.Key); err != nil {
+					return err
+				}
+			}
+			etag, err := put(ctx, from, object)
+			if err != nil {
+				return err
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			w.etags[object.Key] = etag
+			if inFlight {
+				w.overwritten++
+			}
+			return nil
+		})
+	}
+	return w, group.Wait()
+}
+
+// put writes o and returns its ETag.
+func put(ctx context.Context, side Side, o Object) (string, error) {
+	body, err := o.open()
+	if err != nil {
+		return "", fmt.Errorf("open %q: %w", o.Key, err)
+	}
+	defer func() { _ = body.Close() }() // it was only read
+	out, err := side.S3.PutObject(ctx, &s3.PutObjectInput{
+		Bucket: &side.Bucket, Key: &o.Key, Body: body, ContentLength: &o.Size,
+		ContentType: text(o.ContentType), CacheControl: text(o.CacheControl),
+		ContentDisposition: text(o.ContentDisposition), ContentEncoding: text(o.ContentEncoding),
+		ContentLanguage: text(o.ContentLanguage),
+		Metadata:        o.Metadata, Tagging: tagging(o.Tags),
+	})
+	if err != nil {
+		return "", fmt.Errorf("put %q into the source: %w", o.Key, err)
+	}
+	return strings.Trim(aws.ToString(out.ETag), `"`), nil
+}
+
+// onItsWay waits until the destination has begun to receive key, and reports
+// whether it saw that within ten seconds.
+func onItsWay(ctx context.Context, to Side, key string) (bool, error) {
+	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+		uploads, err := to.S3.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &to.Bucket, Prefix: &key})
+		if err != nil {
+			return false, fmt.Errorf("list uploads of %q at the destination: %w", key, err)
+		}
+		if len(uploads.Uploads) > 0 {
+			return true, nil
+		}
+		objects, err := to.S3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &to.Bucket, Prefix: &key})
+		if err != nil {
+			return false, fmt.Errorf("list %q at the destination: %w", key, err)
+		}
+		if len(objects.Contents) > 0 {
+			return true, nil
+		}
+		time.Sleep(poll / 20)
+	}
+	return false, nil
+}
+
+// await returns when the last edition of every object is at the destination.
+func await(ctx context.Context, to Side, objects []Object, etags map[string]string, o Options) error {
+	missing := map[string]Object{}
+	for _, object := range objects {
+		missing[object.Key] = object
+	}
+	var bytes int64
+	for last := time.Now(); len(missing) > 0; {
+		before := len(missing)
+		pages := s3.NewListObjectsV2Paginator(to.S3, &s3.ListObjectsV2Input{Bucket: &to.Bucket})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return fmt.Errorf("list the destination: %w", err)
+			}
+			for _, listed := range page.Contents {
+				object, waiting := missing[aws.ToString(listed.Key)]
+				if !waiting {
+					continue
+				}
+				current, err := isCurrent(ctx, to, object, etags[object.Key])
+				if err != nil {
+					return err
+				}
+				if current {
+					delete(missing, object.Key)
+					bytes += object.Size
+				}
+			}
+		}
+		if len(missing) < before {
+			last = time.Now()
+			if o.Arrived != nil {
+				o.Arrived(len(objects)-len(missing), bytes)
+			}
+			continue
+		}
+		if time.Since(last) > o.Patience {
+			keys := slices.Sorted(maps.Keys(missing))
+			return fmt.Errorf("wait for arrivals: nothing came for %v, and %d of %d objects are missing, such as %q",
+				o.Patience, len(keys), len(objects), keys[:min(3, len(keys))])
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(poll):
+		}
+	}
+	return nil
+}
+
+// isCurrent tells the edition with the ETag given from an earlier one.
+func isCurrent(ctx context.Context, to Side, o Object, etag string) (bool, error) {
+	if o.Overwrites == nil {
+		return true, nil
+	}
+	head, err := to.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &to.Bucket, Key: &o.Key})
+	if err != nil {
+		return false, fmt.Errorf("head %q at the destination: %w", o.Key, err)
+	}
+	return head.Metadata["s3ferry-source-etag"] == etag, nil
+}
+
+// OK is nil if both sides agree in everything.
+func (r *Report) OK() error {
+	if len(r.Differences) > 0 || r.Agree != r.Objects {
+		return errors.New("the two sides differ")
+	}
+	return nil
+}
+
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
+}

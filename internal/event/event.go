@@ -1,0 +1,190 @@
+// Package event reads what S3 says about its objects: the messages of the
+// outbox, in the JSON of S3 event notifications or of EventBridge.
+//
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
+package event
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/aws/aws-lambda-go/events"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// Malformed is the class of a message that cannot be read.
+const Malformed = "malformed-event"
+
+const (
+	testEvent     = "s3:TestEvent"   // sent once when a notification is configured
+	created       = "ObjectCreated:" // prefix of the names that carry an object
+	bridgeCreated = "Object Created"
+)
+
+// Message is what one message of the outbox says.
+type Message struct {
+	Created []wire.Source // object versions to carry
+	Ignored []string      // names of the events that carry nothing
+}
+
+// Parse reads a message. The records of one message stand or fall together:
+// carrying one twice changes nothing. Its error names everything that is wrong
+// and is permanent.
+func Parse(body string) (Message, error) {
+	message, err := parse([]byte(body))
+	if err != nil {
+		return Message{}, fault.Permanent(Malformed, fmt.Errorf("read event: %w", err))
+	}
+	return message, nil
+}
+
+func parse(body []byte) (Message, error) {
+	if !utf8.Valid(body) {
+		return Message{}, errors.New("got invalid UTF-8")
+	}
+	var form struct {
+		Records    []json.RawMessage `json:"Records"`
+		Event      string            `json:"Event"`
+		DetailType string            `json:"detail-type"`
+	}
+	if err := json.Unmarshal(body, &form); err != nil {
+		return Message{}, fmt.Errorf("not an S3 notification: %w", err)
+	}
+	switch {
+	case len(form.Records) > 0:
+		return parseRecords(form.Records)
+	case form.Event == testEvent:
+		return Message{Ignored: []string{testEvent}}, nil
+	case form.DetailType != "":
+		return parseBridge(body)
+	default:
+		return Message{}, errors.New(`got neither "Records" nor "detail-type", expected an event of S3 or EventBridge`)
+	}
+}
+
+func parseRecords(records []json.RawMessage) (Message, error) {
+	var message Message
+	var problems []error
+	for i, raw := range records {
+		var r events.S3EventRecord
+		err := json.Unmarshal(raw, &r)
+		switch name := strings.TrimPrefix(r.EventName, "s3:"); {
+		case err != nil:
+		case r.EventSource != "aws:s3" || !strings.HasPrefix(r.EventVersion, "2.") || name == "":
+			err = fmt.Errorf("got source %q, version %q and name %q, expected aws:s3, 2.x and a name",
+				r.EventSource, r.EventVersion, r.EventName)
+		case !strings.HasPrefix(name, created):
+			message.Ignored = append(message.Ignored, name)
+		default:
+			o := r.S3.Object
+			err = message.add(wire.Source{
+				Region: r.AWSRegion, Bucket: r.S3.Bucket.Name, Key: o.URLDecodedKey, VersionID: o.VersionID,
+				ETag: o.ETag, Size: o.Size, Sequencer: o.Sequencer, EventTime: r.EventTime.UTC(),
+			})
+		}
+		if err != nil {
+			problems = append(problems, fmt.Errorf("record %d: %w", i, err))
+		}
+	}
+	return message, errors.Join(problems...)
+}
+
+func parseBridge(body []byte) (Message, error) {
+	var e events.EventBridgeEvent
+	if err := json.Unmarshal(body, &e); err != nil {
+		return Message{}, err
+	}
+	if e.Source != "aws.s3" {
+		return Message{}, fmt.Errorf("got an EventBridge event of %q, expected aws.s3", e.Source)
+	}
+	var message Message
+	if e.DetailType != bridgeCreated {
+		message.Ignored = []string{e.DetailType}
+		return message, nil
+	}
+	var detail struct {
+		Bucket struct {
+			Name string `json:"name"`
+		} `json:"bucket"`
+		Object struct {
+			Key       string `json:"key"` // as it is, unlike that of a record
+			Size      int64  `json:"size"`
+			ETag      string `json:"etag"`
+			VersionID string `json:"version-id"`
+			Sequencer string `json:"sequencer"`
+		} `json:"object"`
+	}
+	if err := json.Unmarshal(e.Detail, &detail); err != nil {
+		return Message{}, fmt.Errorf("detail: %w", err)
+	}
+	o := detail.Object
+	return message, message.add(wire.Source{
+		Region: e.Region, Bucket: detail.Bucket.Name, Key: o.Key, VersionID: o.VersionID,
+		ETag: o.ETag, Size: o.Size, Sequencer: o.Sequencer, EventTime: e.Time.UTC(),
+	})
+}
+
+// add takes s in, or says all that is wrong with it.
+func (m *Message) add(s wire.Source) error {
+	var problems []error
+	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	for _, f := range []struct{ name, value string }{
+		{"region", s.Region}, {"bucket", s.Bucket}, {"key", s.Key}, {"etag", s.ETag}, {"sequencer", s.Sequencer},
+	} {
+		if f.value == "" {
+			bad("%s: got nothing, expected a value", f.name)
+		}
+	}
+	if len(s.Key) > wire.MaxKey || !utf8.ValidString(s.Key) {
+		bad("key: got %.64q of %d bytes, expected at most %d bytes of UTF-8", s.Key, len(s.Key), wire.MaxKey)
+	}
+	if strings.Trim(s.Sequencer, "0123456789abcdefABCDEF") != "" {
+		bad("sequencer: got %.64q, expected hexadecimal digits", s.Sequencer)
+	}
+	if strings.Contains(s.ETag, `"`) {
+		bad("etag: got %.64q, expected it without quotes", s.ETag)
+	}
+	if s.Size < 0 || s.Size > wire.MaxObjectSize {
+		bad("size: got %d bytes, expected 0 to %d", s.Size, int64(wire.MaxObjectSize))
+	}
+	if y := s.EventTime.Year(); y < 2006 || y > 9999 { // S3 was born in 2006
+		bad("time: got year %d, expected when it happened", y)
+	}
+	if len(problems) > 0 {
+		return errors.Join(problems...)
+	}
+	m.Created = append(m.Created, s)
+	return nil
+}
+
+// Encode returns the message in which S3 would tell of s, so that Parse gives s
+// back and the transfer keeps its identity.
+func Encode(s wire.Source) string {
+	object := map[string]any{
+		"key": url.QueryEscape(s.Key), "size": s.Size, "eTag": s.ETag, "sequencer": s.Sequencer,
+	}
+	if s.VersionID != "" {
+		object["versionId"] = s.VersionID
+	}
+	body, _ := json.Marshal(map[string]any{"Records": []any{map[string]any{ // texts and numbers cannot fail
+		"eventVersion": "2.1",
+		"eventSource":  "aws:s3",
+		"awsRegion":    s.Region,
+		"eventTime":    s.EventTime.UTC().Format(time.RFC3339Nano),
+		"eventName":    created + "Put",
+		"s3": map[string]any{
+			"s3SchemaVersion": "1.0",
+			"bucket":          map[string]any{"name": s.Bucket},
+			"object":          object,
+		},
+	}}})
+	return string(body)
+}

@@ -1,0 +1,99 @@
+package synth
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// IAM returns what every role of the template may do and who may assume it, in a
+// form for people to review: resources without the hashes of their logical ids,
+// one action a line.
+func (tpl Template) IAM() string {
+	var b strings.Builder
+	for _, role := range tpl.Resources("AWS::IAM::Role") {
+		fmt.Fprintf(&b, "%s\n", role.ID)
+		for _, statement := range statements(role.Get("AssumeRolePolicyDocument")) {
+			fmt.Fprintf(&b, "  for %s\n", compact(statement["Principal"]))
+		}
+		for _, arn := range list(role.Get("ManagedPolicyArns")) {
+			fmt.Fprintf(&b, "  has %v\n", arn)
+		}
+		for _, policy := range list(role.Get("Policies")) {
+			b.WriteString(grants(policy.(map[string]any)["PolicyDocument"]))
+		}
+		for _, policy := range tpl.Resources("AWS::IAM::Policy") {
+			if slices.Contains(list(policy.Get("Roles")), any("${"+role.ID+"}")) {
+				b.WriteString(grants(policy.Get("PolicyDocument")))
+			}
+		}
+	}
+	return logicalHash.ReplaceAllString(b.String(), "$1")
+}
+
+var logicalHash = regexp.MustCompile(`([A-Za-z0-9]+)[0-9A-F]{8}\b`)
+
+func grants(document any) string {
+	var lines []string
+	for _, s := range statements(document) {
+		condition := ""
+		if s["Condition"] != nil {
+			condition = " if " + compact(s["Condition"])
+		}
+		for _, resource := range list(s["Resource"]) {
+			for _, action := range list(s["Action"]) {
+				lines = append(lines, fmt.Sprintf("  %v %v on %v%s\n", s["Effect"], action, resource, condition))
+			}
+		}
+	}
+	slices.Sort(lines)
+	return strings.Join(lines, "")
+}
+
+func statements(document any) []map[string]any {
+	var out []map[string]any
+	object, _ := document.(map[string]any)
+	for _, s := range list(object["Statement"]) {
+		out = append(out, s.(map[string]any))
+	}
+	return out
+}
+
+// list returns value resolved as a list, which policies leave out around one.
+func list(value any) []any {
+	switch v := Resolve(value).(type) {
+	case nil:
+		return nil
+	case []any:
+		return v
+	default:
+		return []any{v}
+	}
+}
+
+// compact returns value as one line of JSON with sorted keys.
+func compact(value any) string {
+	raw, err := json.Marshal(Resolve(value))
+	if err != nil {
+		panic(err) // it came from JSON
+	}
+	return string(raw)
+}
+
+// Environments returns the environment block of every function by logical id,
+// with placeholder text for what is known at deployment only.
+func (tpl Template) Environments() map[string]map[string]string {
+	found := map[string]map[string]string{}
+	for _, function := range tpl.Resources("AWS::Lambda::Function") {
+		variables, _ := Resolve(function.Get("Environment", "Variables")).(map[string]any)
+		block := map[string]string{}
+		for _, name := range slices.Sorted(maps.Keys(variables)) {
+			block[name] = fmt.Sprint(variables[name])
+		}
+		found[function.ID] = block
+	}
+	return found
+}
