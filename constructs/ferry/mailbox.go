@@ -124,8 +124,9 @@ func (m *Mailbox) newAPI() awsapigateway.RestApi {
 		DeployOptions:  &awsapigateway.StageOptions{StageName: jsii.String("v1")},
 	})
 	api.Node().TryRemoveChild(jsii.String("Endpoint")) // an output, which is the stack's to choose
-	validator := api.AddRequestValidator(jsii.String("Body"), &awsapigateway.RequestValidatorOptions{
-		ValidateRequestBody: jsii.Bool(true),
+	validator := api.AddRequestValidator(jsii.String("Request"), &awsapigateway.RequestValidatorOptions{
+		ValidateRequestBody:       jsii.Bool(true),
+		ValidateRequestParameters: jsii.Bool(true),
 	})
 	role := awsiam.NewRole(m, jsii.String("ApiRole"), &awsiam.RoleProps{
 		AssumedBy:   awsiam.NewServicePrincipal(jsii.String("apigateway.amazonaws.com"), nil),

@@ -174,14 +174,15 @@ func sameBytes(a, b io.Reader) (bool, error) {
 		if !bytes.Equal(bufA[:nA], bufB[:nB]) {
 			return false, nil
 		}
+		if errA == nil && errB == nil {
+			continue
+		}
 		for _, err := range []error{errA, errB} {
-			if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				return false, fmt.Errorf("read: %w", err)
 			}
 		}
-		if errA != nil || errB != nil {
-			return true, nil
-		}
+		return true, nil
 	}
 }
 

@@ -77,7 +77,8 @@ func Run(ctx context.Context, from, to Side, objects []Object, o Options) (Repor
 		return Report{}, err
 	}
 	report.TotalSeconds = time.Since(start).Seconds()
-	return report, report.compare(ctx, from, to, objects)
+	err = report.compare(ctx, from, to, objects)
+	return report, err
 }
 
 // written is what upload knows of the objects it put.

@@ -8,6 +8,7 @@ package mailbox
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -196,12 +197,12 @@ func (c *Client) batch(ctx context.Context, route door.Route, entries any, n int
 		if err != nil || i < 0 || i >= n {
 			continue
 		}
-		mark := fault.Transientf
+		refusal := fmt.Errorf("%s: the queue refused the entry as %.64q: %.200q", route.Name, failed.Code, failed.Message)
 		if failed.SenderFault {
-			mark = fault.Permanentf
+			errs[i] = fault.Permanent(Refused, refusal)
+		} else {
+			errs[i] = fault.Transient(Border, refusal)
 		}
-		errs[i] = mark(map[bool]string{true: Refused, false: Border}[failed.SenderFault],
-			"%s: the queue refused the entry as %.64q: %.200q", route.Name, failed.Code, failed.Message)
 	}
 	return errs
 }
@@ -216,16 +217,13 @@ func (c *Client) call(ctx context.Context, route door.Route, in, out any) error 
 			return fmt.Errorf("%s: encode request: %w", route.Name, err)
 		}
 	}
-	var last error
 	pauses := backoff.NewExponentialBackOff()
-	pauses.InitialInterval = c.Pause
-	if c.Pause == 0 {
-		pauses.InitialInterval = 500 * time.Millisecond
-	}
+	pauses.InitialInterval, pauses.Multiplier = cmp.Or(c.Pause, 500*time.Millisecond), 2
 	var left time.Duration // 0: no limit
 	if deadline, ok := ctx.Deadline(); ok {
 		left = time.Until(deadline)
 	}
+	var last error
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		last = c.try(ctx, route, body, out)
 		wait := fault.RetryAfter(last)

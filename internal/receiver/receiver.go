@@ -82,7 +82,7 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	if err != nil {
 		return nil, err // whose it is is not known, so nobody can be told
 	}
-	receipt := &wire.Receipt{ID: t.ID, Source: t.Source, Attempts: receives(message)}
+	receipt := &wire.Receipt{ID: t.ID, Source: t.Source, Attempts: settle.Receives(message)}
 	result, err := r.pull(ctx, t, trust, receipt.Attempts > 1)
 
 	receipt.Millis, receipt.At = time.Since(start).Milliseconds(), time.Now().UTC()
@@ -231,13 +231,4 @@ func verifyClass(err error) string {
 	default:
 		return "malformed-transfer"
 	}
-}
-
-// receives is how often SQS has handed message out, this time included.
-func receives(message events.SQSMessage) int {
-	n, err := strconv.Atoi(message.Attributes["ApproximateReceiveCount"])
-	if err != nil || n < 1 {
-		return 1
-	}
-	return n
 }

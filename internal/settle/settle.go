@@ -4,7 +4,9 @@
 package settle
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -37,7 +39,7 @@ const MaxReason = 1024
 const (
 	DefaultMinDelay = 5 * time.Second
 	DefaultMaxDelay = 5 * time.Minute
-	DefaultLease    = 2 * time.Minute
+	DefaultLease    = 30 * time.Second
 )
 
 const (
@@ -55,7 +57,6 @@ const (
 
 // SQS is what a Queue asks of *sqs.Client.
 type SQS interface {
-	ChangeMessageVisibility(context.Context, *sqs.ChangeMessageVisibilityInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityOutput, error)
 	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
 	SendMessage(context.Context, *sqs.SendMessageInput, ...func(*sqs.Options)) (*sqs.SendMessageOutput, error)
 }
@@ -106,27 +107,24 @@ func (q *Queue) Settle(ctx context.Context, messages []events.SQSMessage, errs [
 		if errs[i] == nil {
 			continue
 		}
-		delay := q.delay(receives(m), fault.RetryAfter(errs[i]))
+		delay := q.delay(Receives(m), fault.RetryAfter(errs[i]))
 		q.log(ctx, slog.LevelWarn, "message will be tried again", m, errs[i], slog.Duration("delay", delay))
 		response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
-		hidden = append(hidden, types.ChangeMessageVisibilityBatchRequestEntry{
-			Id:                aws.String(strconv.Itoa(i)),
-			ReceiptHandle:     aws.String(m.ReceiptHandle),
-			VisibilityTimeout: int32(delay / time.Second), //nolint:gosec // below maxDelay
-		})
+		hidden = append(hidden, visibility(i, m, delay))
 	}
-	for entries := range slices.Chunk(hidden, batch) {
-		q.hide(ctx, entries)
-	}
+	q.hide(ctx, hidden)
 	return response
 }
 
-// Keep holds the message of receiptHandle for a lease from now on and renews it,
-// until ctx is done or stop is called. After stop has returned, no call is under
-// way. A lease so short lets a crash be noticed soon, whatever the queue's own
-// visibility timeout is.
-func (q *Queue) Keep(ctx context.Context, receiptHandle string) (stop func()) {
-	lease := defaulted(q.Lease, DefaultLease)
+// Keep holds messages for a lease from now on and renews it, until ctx is done or
+// stop is called. After stop has returned, no call is under way. A lease so short
+// lets a crash be noticed soon, whatever the queue's own visibility timeout is.
+func (q *Queue) Keep(ctx context.Context, messages []events.SQSMessage) (stop func()) {
+	lease := cmp.Or(q.Lease, DefaultLease)
+	held := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(messages))
+	for i, m := range messages {
+		held[i] = visibility(i, m, lease)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
@@ -134,14 +132,7 @@ func (q *Queue) Keep(ctx context.Context, receiptHandle string) (stop func()) {
 		renew := time.NewTicker(lease / 3)
 		defer renew.Stop()
 		for {
-			_, err := q.SQS.ChangeMessageVisibility(ctx, &sqs.ChangeMessageVisibilityInput{
-				QueueUrl:          aws.String(q.URL),
-				ReceiptHandle:     aws.String(receiptHandle),
-				VisibilityTimeout: int32(lease / time.Second), //nolint:gosec // minutes
-			})
-			if err != nil && ctx.Err() == nil {
-				q.Log.LogAttrs(ctx, slog.LevelWarn, "lease not renewed", slog.Any("error", err))
-			}
+			q.hide(ctx, held)
 			select {
 			case <-ctx.Done():
 				return
@@ -212,27 +203,38 @@ func reason(err error) string {
 	return text
 }
 
-// hide sets the visibility of up to ten messages. A failure costs only the
-// wait: the queue's own visibility timeout holds instead.
-func (q *Queue) hide(ctx context.Context, entries []types.ChangeMessageVisibilityBatchRequestEntry) {
-	out, err := q.SQS.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{
-		QueueUrl: aws.String(q.URL), Entries: entries,
-	})
-	if err == nil && len(out.Failed) > 0 {
-		first := out.Failed[0]
-		err = fmt.Errorf("%d of %d refused, the first as %s: %s",
-			len(out.Failed), len(entries), aws.ToString(first.Code), aws.ToString(first.Message))
+// visibility hides the i-th message of a batch for d from now on.
+func visibility(i int, m events.SQSMessage, d time.Duration) types.ChangeMessageVisibilityBatchRequestEntry {
+	return types.ChangeMessageVisibilityBatchRequestEntry{
+		Id:                aws.String(strconv.Itoa(i)),
+		ReceiptHandle:     aws.String(m.ReceiptHandle),
+		VisibilityTimeout: int32(d / time.Second), //nolint:gosec // below maxDelay
 	}
-	if err != nil {
-		q.Log.LogAttrs(ctx, slog.LevelWarn, "delay not set, the queue's own visibility timeout holds", slog.Any("error", err))
+}
+
+// hide sets the visibility of messages. A failure costs only the wait: what held
+// before holds on.
+func (q *Queue) hide(ctx context.Context, messages []types.ChangeMessageVisibilityBatchRequestEntry) {
+	for entries := range slices.Chunk(messages, batch) {
+		out, err := q.SQS.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{
+			QueueUrl: aws.String(q.URL), Entries: entries,
+		})
+		if err == nil && len(out.Failed) > 0 {
+			first := out.Failed[0]
+			err = fmt.Errorf("%d of %d refused, the first as %s: %s",
+				len(out.Failed), len(entries), aws.ToString(first.Code), aws.ToString(first.Message))
+		}
+		if err != nil && !errors.Is(err, context.Canceled) {
+			q.Log.LogAttrs(ctx, slog.LevelWarn, "visibility not set, the one before holds", slog.Any("error", err))
+		}
 	}
 }
 
 // delay is a random wait between MinDelay and a bound that doubles with each
 // receive up to MaxDelay, but no less than after.
 func (q *Queue) delay(receives int, after time.Duration) time.Duration {
-	shortest := defaulted(q.MinDelay, DefaultMinDelay)
-	longest := max(defaulted(q.MaxDelay, DefaultMaxDelay), shortest)
+	shortest := cmp.Or(q.MinDelay, DefaultMinDelay)
+	longest := max(cmp.Or(q.MaxDelay, DefaultMaxDelay), shortest)
 	bound := shortest
 	for range receives {
 		if bound = min(2*bound, longest); bound == longest {
@@ -248,22 +250,15 @@ func (q *Queue) log(ctx context.Context, level slog.Level, what string, m events
 		slog.String("class", fault.Class(err)),
 		slog.String("reason", err.Error()),
 		slog.String("messageId", m.MessageId),
-		slog.Int("receives", receives(m)),
+		slog.Int("receives", Receives(m)),
 	}, more...)...)
 }
 
-// receives is how often m was received, this time included: 1 if SQS did not say.
-func receives(m events.SQSMessage) int {
+// Receives is how often m was received, this time included: 1 if SQS did not say.
+func Receives(m events.SQSMessage) int {
 	n, err := strconv.Atoi(m.Attributes["ApproximateReceiveCount"])
 	if err != nil || n < 1 {
 		return 1
 	}
 	return n
-}
-
-func defaulted(d, otherwise time.Duration) time.Duration {
-	if d == 0 {
-		return otherwise
-	}
-	return d
 }

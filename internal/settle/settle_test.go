@@ -29,8 +29,8 @@ type recorder struct {
 	sent    []*sqs.SendMessageInput
 	hidden  map[string]time.Duration // by receipt handle
 	batches []int                    // sizes
-	leases  []time.Time
-	alive   bool // the last Settle call came with a usable context
+	calls   []time.Time              // of the visibility calls
+	alive   bool                     // the last Settle call came with a usable context
 
 	sendErr error
 	hideErr error
@@ -51,6 +51,7 @@ func (r *recorder) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.Cha
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.alive = ctx.Err() == nil
+	r.calls = append(r.calls, time.Now())
 	if r.hideErr != nil {
 		return nil, r.hideErr
 	}
@@ -67,22 +68,6 @@ func (r *recorder) ChangeMessageVisibilityBatch(ctx context.Context, in *sqs.Cha
 		r.hidden[*e.ReceiptHandle] = time.Duration(e.VisibilityTimeout) * time.Second
 	}
 	return &sqs.ChangeMessageVisibilityBatchOutput{}, nil
-}
-
-func (r *recorder) ChangeMessageVisibility(ctx context.Context, in *sqs.ChangeMessageVisibilityInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityOutput, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	r.leases = append(r.leases, time.Now())
-	if r.hideErr != nil {
-		return nil, r.hideErr
-	}
-	if in.VisibilityTimeout != 90 {
-		return nil, fmt.Errorf("visibility %d", in.VisibilityTimeout)
-	}
-	return &sqs.ChangeMessageVisibilityOutput{}, nil
 }
 
 func newQueue(r *recorder) (*Queue, *bytes.Buffer) {
@@ -267,12 +252,15 @@ func TestKeep(t *testing.T) {
 			q, _ := newQueue(&r)
 			q.Lease = 90 * time.Second
 			start := time.Now()
-			stop := q.Keep(t.Context(), "h")
+			stop := q.Keep(t.Context(), []events.SQSMessage{message(0, 1), message(1, 1)})
 			time.Sleep(75 * time.Second)
 			stop()
 			time.Sleep(time.Hour)
 			var at []time.Duration
-			for _, when := range r.leases {
+			if want := map[string]time.Duration{"h0": q.Lease, "h1": q.Lease}; failing == nil && !cmp.Equal(want, r.hidden) {
+				t.Errorf("got leases %v, expected %v", r.hidden, want)
+			}
+			for _, when := range r.calls {
 				at = append(at, when.Sub(start))
 			}
 			if diff := cmp.Diff([]time.Duration{0, 30 * time.Second, 60 * time.Second}, at); diff != "" {

@@ -73,8 +73,12 @@ func EncodeReceipt(r Receipt) (string, error) {
 // DecodeReceipt reads what EncodeReceipt wrote, as strictly as Verify.
 func DecodeReceipt(message string) (Receipt, error) {
 	var r Receipt
-	if v, err := versionOf([]byte(message)); err != nil || v != Version {
-		return Receipt{}, fmt.Errorf("decode receipt: got version %d, expected %d (%v)", v, Version, err)
+	v, err := versionOf([]byte(message))
+	if err != nil {
+		return Receipt{}, fmt.Errorf("decode receipt: %w", err)
+	}
+	if v != Version {
+		return Receipt{}, fmt.Errorf("decode receipt: got version %d, expected %d: deploy the courier", v, Version)
 	}
 	if err := unmarshal([]byte(message), &r); err != nil {
 		return Receipt{}, fmt.Errorf("decode receipt: %w", err)

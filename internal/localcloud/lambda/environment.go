@@ -101,9 +101,9 @@ func (e *environment) supervise(started chan<- error) {
 		return
 	}
 	e.exit = e.cmd.Wait()
-	close(e.exited)
 	e.logs.flush()
 	_ = e.server.Close()
+	close(e.exited)
 }
 
 func (f Function) environ(runtimeAPI string) []string {

@@ -30,6 +30,10 @@ const (
 	maxCopySize = 5 << 30 // bytes
 	maxRequests = 4096    // under way at once
 
+	// drainTimeout bounds the wait for connections at the end. Idle ones close
+	// at once, but one that never carried a request would be waited for.
+	drainTimeout = 2 * time.Second
+
 	// flushTimeout bounds the last attempt to send what events are left.
 	flushTimeout = 5 * time.Second
 )
@@ -82,7 +86,8 @@ func serve(stdin io.Reader, answer func(childAnswer)) error {
 		answer(childAnswer{Error: fmt.Sprint(err)})
 		return err
 	case <-ctx.Done():
-		return g.close()
+		g.close()
+		return nil
 	}
 }
 
@@ -139,18 +144,22 @@ func open(cfg Config, listening func()) (*gateway, error) {
 	return g, nil
 }
 
-func (g *gateway) close() error {
-	err := g.api.ShutDown()
+func (g *gateway) close() {
+	drained := make(chan struct{})
+	go func() {
+		_ = g.api.ShutDown() // its only error is that connections are left
+		close(drained)
+	}()
+	select {
+	case <-drained:
+	case <-time.After(drainTimeout):
+	}
 	if g.events != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 		defer cancel()
 		g.events.close(ctx)
 	}
 	g.backend.Shutdown()
-	if err != nil {
-		return fmt.Errorf("finish the requests under way: %w", err)
-	}
-	return nil
 }
 
 // quiet drops what versitygw prints; its errors go to standard error.

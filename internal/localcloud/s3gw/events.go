@@ -119,6 +119,8 @@ func newNotifier(cfg Config) (*notifier, error) {
 			Region:       cfg.SQSRegion,
 			BaseEndpoint: aws.String(cfg.SQSEndpoint),
 			Credentials:  credentials.NewStaticCredentialsProvider(cfg.SQSAccessKeyID, cfg.SQSSecretAccessKey, ""),
+			// The spool retries, while no writer waits.
+			RetryMaxAttempts: 1,
 		}),
 		sequencer: sequencer,
 		spool:     spool,

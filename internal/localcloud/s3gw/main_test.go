@@ -193,3 +193,10 @@ func (q *queue) next(t *testing.T) map[string]any {
 func object(record map[string]any) map[string]any {
 	return record["s3"].(map[string]any)["object"].(map[string]any)
 }
+
+func decode(t *testing.T, text string, into any) {
+	t.Helper()
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -3,6 +3,7 @@ package s3gw
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"io"
@@ -349,7 +350,7 @@ func (r *wholeReader) Read(p []byte) (int, error) {
 	n, err := r.body.Read(p)
 	r.left -= int64(n)
 	switch {
-	case r.left < 0, err == io.EOF && r.left > 0, err == io.ErrUnexpectedEOF:
+	case r.left < 0, err == io.EOF && r.left > 0, errors.Is(err, io.ErrUnexpectedEOF):
 		return n, s3err.GetAPIError(s3err.ErrIncompleteBody)
 	case err == io.EOF:
 		r.atEnd()

@@ -1,0 +1,106 @@
+// Package guard is the closed door in front of every pull: a URL from a message
+// is only ever compared with the one that configuration allows, and the address
+// behind it must be public after resolution.
+package guard
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/secret"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// Class is the fault class of every URL that Rebuild refuses.
+const Class = "url-refused"
+
+// Options configures a Guard.
+type Options struct {
+	// TestSourceEndpoint, such as "http://127.0.0.1:7070", is for the laptop
+	// cloud: it becomes the only accepted source, with path-style URLs, and its
+	// address the only one that is dialled. It must name an IP address and a port.
+	TestSourceEndpoint string
+}
+
+// Guard decides what may be pulled. It is safe for concurrent use.
+type Guard struct {
+	endpoint string         // test endpoint, without a slash at the end
+	only     netip.AddrPort // what may be dialled; zero: any public address
+}
+
+// New returns a Guard. It fails if the test endpoint is malformed.
+func New(o Options) (*Guard, error) {
+	if o.TestSourceEndpoint == "" {
+		return &Guard{}, nil
+	}
+	u, err := url.Parse(o.TestSourceEndpoint)
+	if err != nil {
+		return nil, fmt.Errorf("read test source endpoint: %w", err)
+	}
+	only, err := netip.ParseAddrPort(u.Host)
+	endpoint := u.Scheme + "://" + u.Host
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || (o.TestSourceEndpoint != endpoint && o.TestSourceEndpoint != endpoint+"/") {
+		return nil, fmt.Errorf("read test source endpoint: got %q, expected scheme, IP address and port such as http://127.0.0.1:7070", o.TestSourceEndpoint)
+	}
+	return &Guard{endpoint: endpoint, only: only}, nil
+}
+
+// Rebuild returns the URL to pull t from: a presigned SigV4 GET of exactly t's
+// bucket, key and version, put together from t.Source and the checked signing
+// parameters of t.URL, never the string that came. Any URL that differs from it
+// in more than the order of its parameters is refused with a permanent fault of
+// Class that quotes no parameter's value. Whether t's bucket is trusted is not
+// asked here.
+func (g *Guard) Rebuild(t *wire.Transfer) (secret.String, error) {
+	place, err := g.place(t.Source)
+	if err != nil {
+		return secret.String{}, err
+	}
+	got, err := split(t.URL.Reveal())
+	if err != nil {
+		return secret.String{}, err
+	}
+	if got.place != place {
+		return secret.String{}, fault.Permanentf(Class, "check URL: scheme, host and path: got %q, expected %q", abbreviate(got.place), place)
+	}
+	query, err := rebuildQuery(got.query, t.Source)
+	if err != nil {
+		return secret.String{}, err
+	}
+	return secret.New(place + "?" + query), nil
+}
+
+// parts of a URL as they are written: nothing is decoded, so nothing can mean
+// two things.
+type parts struct{ place, query string }
+
+func split(text string) (parts, error) {
+	for i := range len(text) {
+		if c := text[i]; c <= ' ' || c >= 0x7f || c == '#' {
+			return parts{}, fault.Permanentf(Class, "check URL: got byte %#x at %d, expected printable ASCII without a fragment", c, i)
+		}
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return parts{}, fault.Permanentf(Class, "check URL: got something that is no URL, expected a presigned S3 GET")
+	}
+	if u.User != nil {
+		return parts{}, fault.Permanentf(Class, "check URL: got user information before the host, expected none")
+	}
+	place := text
+	if n := len(text) - len(u.RawQuery); u.RawQuery != "" {
+		place = text[:n-1]
+	}
+	return parts{place: place, query: u.RawQuery}, nil
+}
+
+// abbreviate keeps an error about a hostile URL short.
+func abbreviate(s string) string {
+	const most = 200
+	if len(s) > most {
+		return s[:most] + "..."
+	}
+	return s
+}
