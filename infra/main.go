@@ -1,10 +1,11 @@
 // Command infra is the CDK app of s3ferry: one stack for each side of the
 // border, to be deployed with the credentials of its own account.
 //
-//	npx cdk deploy GlobalSender
-//	npx cdk deploy ChinaReceiver
+//	npx cdk deploy --exclusively GlobalSender
+//	npx cdk deploy --exclusively ChinaReceiver
 //
-// Its settings are in cdk.json and described in config.go.
+// --exclusively saves building the functions of the other stack. The settings
+// are in cdk.json and described in config.go.
 package main
 
 import (
@@ -34,8 +35,7 @@ func run() error {
 	return nil
 }
 
-// build adds both stacks to app. Which of them is deployed, and so which
-// functions are built, is up to the command line.
+// build adds both stacks to app. Neither needs the other.
 func build(app awscdk.App, cfg config) (sender, receiver awscdk.Stack) {
 	sender = newGlobalSender(app, cfg.Global)
 	receiver = newChinaReceiver(app, cfg.China)

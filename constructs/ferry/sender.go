@@ -178,14 +178,11 @@ func (s *Sender) newSource(p SenderProps) awss3.IBucket {
 	case p.SourceBucket == nil:
 		return s.newNotifyingBucket(p)
 	case p.SourceEvents == Notifications:
-		filter := &awss3.NotificationKeyFilter{}
-		if p.Prefix != "" {
-			filter.Prefix = jsii.String(p.Prefix)
+		var filters []*awss3.NotificationKeyFilter
+		if p.Prefix != "" || p.Suffix != "" {
+			filters = append(filters, &awss3.NotificationKeyFilter{Prefix: jsii.String(p.Prefix), Suffix: jsii.String(p.Suffix)})
 		}
-		if p.Suffix != "" {
-			filter.Suffix = jsii.String(p.Suffix)
-		}
-		p.SourceBucket.AddEventNotification(awss3.EventType_OBJECT_CREATED, awss3notifications.NewSqsDestination(s.outbox), filter)
+		p.SourceBucket.AddEventNotification(awss3.EventType_OBJECT_CREATED, awss3notifications.NewSqsDestination(s.outbox), filters...)
 	default:
 		s.addEventRule(p)
 	}

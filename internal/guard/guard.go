@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"slices"
 
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/secret"
@@ -54,7 +55,7 @@ func New(o Options) (*Guard, error) {
 // Class that quotes no parameter's value. Whether t's bucket is trusted is not
 // asked here.
 func (g *Guard) Rebuild(t *wire.Transfer) (secret.String, error) {
-	place, err := g.place(t.Source)
+	places, err := g.places(t.Source)
 	if err != nil {
 		return secret.String{}, err
 	}
@@ -62,14 +63,15 @@ func (g *Guard) Rebuild(t *wire.Transfer) (secret.String, error) {
 	if err != nil {
 		return secret.String{}, err
 	}
-	if got.place != place {
-		return secret.String{}, fault.Permanentf(Class, "check URL: scheme, host and path: got %q, expected %q", abbreviate(got.place), place)
+	i := slices.Index(places, got.place)
+	if i < 0 {
+		return secret.String{}, fault.Permanentf(Class, "check URL: scheme, host and path: got %q, expected one of %q", abbreviate(got.place), places)
 	}
 	query, err := rebuildQuery(got.query, t.Source)
 	if err != nil {
 		return secret.String{}, err
 	}
-	return secret.New(place + "?" + query), nil
+	return secret.New(places[i] + "?" + query), nil
 }
 
 // parts of a URL as they are written: nothing is decoded, so nothing can mean

@@ -25,30 +25,35 @@ var (
 	regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$`)
 )
 
-// place returns scheme, host and path of the object in s, escaped as the SDK's
-// presigner does: the bucket in the host where it can be there, else in the path.
-func (g *Guard) place(s wire.Source) (string, error) {
+// places returns scheme, host and path of the object in s, escaped as the SDK's
+// presigner does: the bucket in the host where it can be there, else in the
+// path; first at the usual endpoint, then at the dual-stack one.
+func (g *Guard) places(s wire.Source) ([]string, error) {
 	if !bucketName.MatchString(s.Bucket) || strings.Contains(s.Bucket, "..") {
-		return "", fault.Permanentf(Class, "check URL: source bucket: got %q, expected the name of a general purpose bucket", abbreviate(s.Bucket))
+		return nil, fault.Permanentf(Class, "check URL: source bucket: got %q, expected the name of a general purpose bucket", abbreviate(s.Bucket))
 	}
 	for _, suffix := range specialNames {
 		if strings.HasSuffix(s.Bucket, suffix) {
-			return "", fault.Permanentf(Class, "check URL: source bucket: got %q, expected no name ending in %s", s.Bucket, suffix)
+			return nil, fault.Permanentf(Class, "check URL: source bucket: got %q, expected no name ending in %s", s.Bucket, suffix)
 		}
 	}
 	if !regionName.MatchString(s.Region) {
-		return "", fault.Permanentf(Class, "check URL: source region: got %q, expected one such as us-east-1", abbreviate(s.Region))
+		return nil, fault.Permanentf(Class, "check URL: source region: got %q, expected one such as us-east-1", abbreviate(s.Region))
 	}
 	key := httpbinding.EscapePath(s.Key, false)
 	if g.endpoint != "" {
-		return g.endpoint + "/" + s.Bucket + "/" + key, nil
+		return []string{g.endpoint + "/" + s.Bucket + "/" + key}, nil
 	}
-	endpoint, err := s3.NewDefaultEndpointResolverV2().ResolveEndpoint(context.Background(), s3.EndpointParameters{
-		Region: aws.String(s.Region), Bucket: aws.String(s.Bucket),
-		UseFIPS: aws.Bool(false), UseDualStack: aws.Bool(false), UseGlobalEndpoint: aws.Bool(false),
-	})
-	if err != nil {
-		return "", fault.Permanentf(Class, "check URL: resolve endpoint of bucket %q in %q: %w", s.Bucket, s.Region, err)
+	var places []string
+	for _, dualStack := range []bool{false, true} {
+		endpoint, err := s3.NewDefaultEndpointResolverV2().ResolveEndpoint(context.Background(), s3.EndpointParameters{
+			Region: aws.String(s.Region), Bucket: aws.String(s.Bucket), UseDualStack: aws.Bool(dualStack),
+			UseFIPS: aws.Bool(false), UseGlobalEndpoint: aws.Bool(false),
+		})
+		if err != nil {
+			return nil, fault.Permanentf(Class, "check URL: resolve endpoint of bucket %q in %q: %w", s.Bucket, s.Region, err)
+		}
+		places = append(places, strings.TrimSuffix(endpoint.URI.String(), "/")+"/"+key)
 	}
-	return strings.TrimSuffix(endpoint.URI.String(), "/") + "/" + key, nil
+	return places, nil
 }

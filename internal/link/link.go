@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -24,7 +25,7 @@ var ErrNotLinked = errors.New("not linked to a receiver yet: run `s3ferry link`"
 
 // Secret is the link secret.
 type Secret struct {
-	APIURL     string        // of the mailbox API's stage, without a slash at the end
+	APIURL     string        // of the mailbox API's stage; without a slash at the end
 	APIKey     secret.String // value of the API key
 	SigningKey wire.SigningKey
 }
@@ -77,7 +78,7 @@ func DecodeSecret(document []byte) (Secret, error) {
 		return Secret{}, fmt.Errorf("read link secret: %w: run `s3ferry link` again", errors.Join(problems...))
 	}
 	return Secret{
-		APIURL: doc.APIURL, APIKey: secret.New(doc.APIKey),
+		APIURL: strings.TrimSuffix(doc.APIURL, "/"), APIKey: secret.New(doc.APIKey),
 		SigningKey: wire.SigningKey{ID: doc.SigningKey.KeyID, Key: key},
 	}, nil
 }

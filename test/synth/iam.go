@@ -31,10 +31,10 @@ func (tpl Template) IAM() string {
 			}
 		}
 	}
-	return logicalHash.ReplaceAllString(b.String(), "$1")
+	return logicalHash.ReplaceAllString(b.String(), "$1$2")
 }
 
-var logicalHash = regexp.MustCompile(`([A-Za-z0-9]+)[0-9A-F]{8}\b`)
+var logicalHash = regexp.MustCompile(`(?m)(^|\$\{)([A-Za-z0-9]+)[0-9A-F]{8}\b`)
 
 func grants(document any) string {
 	var lines []string

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,9 +111,11 @@ func TestChildEndsWithAKilledParent(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := net.Dial("tcp", endpoint.Host); err != nil {
+	connection, err := net.Dial("tcp", endpoint.Host)
+	if err != nil {
 		t.Fatalf("the server does not answer: %v (%s)", err, line)
 	}
+	connection.Close()
 	if err := parent.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -189,5 +192,35 @@ func kill(t *testing.T, server *s3gw.Server) {
 	case <-server.Done():
 	case <-ctx.Done():
 		t.Fatal("the child outlives a kill")
+	}
+}
+
+// A server killed while it completes an upload has claimed it by a rename.
+func TestClaimedUploadIsReopened(t *testing.T) {
+	cfg := config(t.TempDir())
+	server := start(t, cfg)
+	c := client(server)
+	upload := createUpload(t, c, plain, "key")
+	stop(t, server)
+	claims, err := filepath.Glob(filepath.Join(cfg.Dir, "data", plain, ".sgwtmp", "multipart", "*", *upload))
+	if err != nil || len(claims) != 1 {
+		t.Fatalf("the upload is at %v, %v", claims, err)
+	}
+	if err := os.Rename(claims[0], claims[0]+".0123456789abcdef-1.inprogress"); err != nil {
+		t.Fatal(err)
+	}
+	leftover := filepath.Join(cfg.Dir, "data", plain, ".sgwtmp", "half-written")
+	if err := os.WriteFile(leftover, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	c = client(start(t, cfg))
+	if err := finish(t, c, plain, "key", upload, []byte("data"), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, c, plain, "key"); got != "data" {
+		t.Errorf("got %q", got)
+	}
+	if _, err := os.Stat(leftover); err == nil {
+		t.Error("a half-written object is still there")
 	}
 }

@@ -1,0 +1,68 @@
+package guard
+
+import (
+	"net/netip"
+	"testing"
+)
+
+// Control sees the address after resolution, so this table is what a name that
+// is bound to another address meets.
+func TestControlAllowsOnlyPublicAddresses(t *testing.T) {
+	for address, want := range map[string]bool{
+		"52.216.1.1:443":          true,
+		"8.8.8.8:443":             true,
+		"[2600:1fa0:80fc::1]:443": true,
+		"52.216.1.1:80":           false,
+		"0.0.0.0:443":             false,
+		"10.1.2.3:443":            false,
+		"100.64.0.1:443":          false,
+		"100.127.255.255:443":     false,
+		"127.0.0.1:443":           false,
+		"127.9.9.9:443":           false,
+		"169.254.169.254:443":     false,
+		"172.16.0.1:443":          false,
+		"172.31.255.255:443":      false,
+		"192.0.0.170:443":         false,
+		"192.0.2.1:443":           false,
+		"192.168.1.1:443":         false,
+		"198.18.0.1:443":          false,
+		"203.0.113.9:443":         false,
+		"224.0.0.1:443":           false,
+		"240.0.0.1:443":           false,
+		"255.255.255.255:443":     false,
+		"[::]:443":                false,
+		"[::1]:443":               false,
+		"[::ffff:52.216.1.1]:443": false,
+		"[::ffff:127.0.0.1]:443":  false,
+		"[::127.0.0.1]:443":       false,
+		"[64:ff9b::7f00:1]:443":   false,
+		"[64:ff9b:1::a00:1]:443":  false,
+		"[100::1]:443":            false,
+		"[2001::1]:443":           false,
+		"[2001:db8::1]:443":       false,
+		"[2002:7f00:1::]:443":     false,
+		"[3fff::1]:443":           false,
+		"[fc00::1]:443":           false,
+		"[fd00:ec2::254]:443":     false,
+		"[fe80::1]:443":           false,
+		"[fe80::1%eth0]:443":      false,
+		"[2600:1fa0::1%eth0]:443": false,
+		"[ff02::1]:443":           false,
+		"reports.example:443":     false,
+		"52.216.1.1":              false,
+		"":                        false,
+	} {
+		if err := (&Guard{}).control("tcp4", address, nil); (err == nil) != want {
+			t.Errorf("%q: got %v, want allowed %v", address, err, want)
+		}
+	}
+	if err := (&Guard{}).control("udp", "52.216.1.1:443", nil); err == nil {
+		t.Error("udp was allowed")
+	}
+	only := &Guard{only: netip.MustParseAddrPort("127.0.0.1:7070")}
+	for address, want := range map[string]bool{"127.0.0.1:7070": true, "127.0.0.1:7071": false, "127.0.0.2:7070": false, "52.216.1.1:443": false} {
+		if err := only.control("tcp4", address, nil); (err == nil) != want {
+			t.Errorf("test endpoint, %q: got %v, want allowed %v", address, err, want)
+		}
+	}
+}

@@ -1,0 +1,133 @@
+// Package control answers for the small services that functions ask for their
+// settings: Secrets Manager, Systems Manager parameters and the token service.
+// One handler serves them and SQS, so that one endpoint is the whole control
+// plane. Nothing is authenticated: serve it on a loopback address only.
+package control
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
+)
+
+// Config configures a Server.
+type Config struct {
+	Region  string
+	Account string // twelve digits
+
+	// SQS answers the requests that are for queues.
+	SQS http.Handler
+
+	// Role is the one role that may be assumed, by ARN. Mint makes its
+	// credentials.
+	Role string
+	Mint func(expires time.Time) (accessKeyID, secretAccessKey, sessionToken string)
+}
+
+// Server is the control plane, an http.Handler.
+type Server struct {
+	config Config
+
+	mu         sync.Mutex
+	secrets    map[string]*secretValue
+	parameters map[string]*parameter
+}
+
+// New returns a server without secrets and parameters.
+func New(c Config) *Server {
+	return &Server{config: c, secrets: map[string]*secretValue{}, parameters: map[string]*parameter{}}
+}
+
+// maxRequest is above any request of these services.
+const maxRequest = 1 << 20
+
+// ServeHTTP answers one request, whose service is known by its target header,
+// or by an Action for the token service.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	target := r.Header.Get("X-Amz-Target")
+	switch service, operation, _ := strings.Cut(target, "."); service {
+	case "AmazonSQS":
+		s.config.SQS.ServeHTTP(w, r)
+	case "secretsmanager":
+		s.serveJSON(w, r, map[string]action{
+			"GetSecretValue": handle(s.getSecretValue), "PutSecretValue": handle(s.putSecretValue),
+		}[operation])
+	case "AmazonSSM":
+		s.serveJSON(w, r, map[string]action{
+			"GetParameter": handle(s.getParameter), "PutParameter": handle(s.putParameter),
+		}[operation])
+	case "":
+		s.serveTokens(w, r)
+	default:
+		writeJSON(w, newError("UnknownOperationException", "no service for target %q", target))
+	}
+}
+
+// Error is an answer that says what was wrong with a request.
+type Error struct{ Code, Message string }
+
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+func newError(code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// action is one action of a service that speaks AWS JSON 1.1.
+type action func(body []byte) (any, *Error)
+
+func handle[In any](f func(In) (any, *Error)) action {
+	return func(body []byte) (any, *Error) {
+		var in In
+		if err := json.Unmarshal(body, &in); err != nil {
+			return nil, newError("SerializationException", "the request is no JSON of the expected form: %v", err)
+		}
+		return f(in)
+	}
+}
+
+func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request, act action) {
+	if act == nil {
+		writeJSON(w, newError("UnknownOperationException", "no such operation here: %s", r.Header.Get("X-Amz-Target")))
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
+	if err != nil {
+		writeJSON(w, newError("SerializationException", "read request: %v", err))
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out, failure := act(body)
+	if failure != nil {
+		writeJSON(w, failure)
+		return
+	}
+	writeJSON(w, out)
+}
+
+// writeJSON answers with out, which may be an *Error.
+func writeJSON(w http.ResponseWriter, out any) {
+	status := http.StatusOK
+	if e, ok := out.(*Error); ok {
+		status = http.StatusBadRequest
+		out = map[string]string{"__type": e.Code, "message": e.Message}
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.Header().Set("X-Amzn-Requestid", newID())
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(out) // the client is gone
+}
+
+func newID() string {
+	id := strings.ToLower(rand.Text() + rand.Text())[:32]
+	return id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
+}
+
+func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -1,0 +1,378 @@
+package receiver_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/link"
+	"github.com/s3ferry/s3ferry/internal/receiver"
+	"github.com/s3ferry/s3ferry/internal/secret"
+	"github.com/s3ferry/s3ferry/internal/settle"
+	"github.com/s3ferry/s3ferry/internal/transfer"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+var key = wire.SigningKey{ID: "k1", Key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{5}, ed25519.SeedSize))}
+
+// engine answers by the key of the object.
+type engine struct {
+	mu      sync.Mutex
+	answers map[string]answer
+	puts    map[string]bool // by key: whether it was called redelivered
+	urls    []string
+}
+
+type answer struct {
+	result transfer.Result
+	err    error
+}
+
+func (e *engine) Put(_ context.Context, t *wire.Transfer, redelivered bool) (transfer.Result, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.puts[t.Source.Key] = redelivered
+	e.urls = append(e.urls, t.URL.Reveal())
+	a := e.answers[t.Source.Key]
+	return a.result, a.err
+}
+
+type guardFunc func(*wire.Transfer) (secret.String, error)
+
+func (g guardFunc) Rebuild(t *wire.Transfer) (secret.String, error) { return g(t) }
+
+// queues records what is sent where.
+type queues struct {
+	mu      sync.Mutex
+	sent    map[string][]*sqs.SendMessageInput // by queue URL
+	hidden  map[string]int32                   // by receipt handle, the last visibility set
+	refuse  string                             // a receipt with this text in it is refused
+	sendErr error
+}
+
+func (q *queues) SendMessage(_ context.Context, in *sqs.SendMessageInput, _ ...func(*sqs.Options)) (*sqs.SendMessageOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.sendErr != nil {
+		return nil, q.sendErr
+	}
+	q.sent[*in.QueueUrl] = append(q.sent[*in.QueueUrl], in)
+	return &sqs.SendMessageOutput{}, nil
+}
+
+func (q *queues) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(in.Entries) > 10 {
+		return nil, errors.New("TooManyEntriesInBatchRequest")
+	}
+	out := &sqs.SendMessageBatchOutput{}
+	for _, e := range in.Entries {
+		if q.refuse != "" && strings.Contains(*e.MessageBody, q.refuse) {
+			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("InternalError")})
+			continue
+		}
+		q.sent[*in.QueueUrl] = append(q.sent[*in.QueueUrl], &sqs.SendMessageInput{MessageBody: e.MessageBody})
+	}
+	return out, nil
+}
+
+func (q *queues) ChangeMessageVisibilityBatch(_ context.Context, in *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, e := range in.Entries {
+		q.hidden[*e.ReceiptHandle] = e.VisibilityTimeout
+	}
+	return &sqs.ChangeMessageVisibilityBatchOutput{}, nil
+}
+
+type bench struct {
+	engine *engine
+	queues *queues
+	trust  link.Trust
+	reads  int
+	log    bytes.Buffer
+	*receiver.Receiver
+}
+
+func newBench(answers map[string]answer) *bench {
+	b := &bench{
+		engine: &engine{answers: answers, puts: map[string]bool{}},
+		queues: &queues{sent: map[string][]*sqs.SendMessageInput{}, hidden: map[string]int32{}},
+		trust: link.Trust{
+			Keys:    wire.PublicKeys{key.ID: key.Key.Public().(ed25519.PublicKey)},
+			Sources: []link.Source{{Bucket: "source", Region: "us-east-1"}},
+		},
+	}
+	logger := slog.New(slog.NewJSONHandler(&b.log, nil))
+	b.Receiver = &receiver.Receiver{
+		Engine: b.engine,
+		Guard: guardFunc(func(t *wire.Transfer) (secret.String, error) {
+			if strings.Contains(t.URL.Reveal(), "evil") {
+				return secret.String{}, fault.Permanentf("url-refused", "got host evil, expected another")
+			}
+			return secret.New("rebuilt"), nil
+		}),
+		Trust: &link.Cache[link.Trust]{Life: time.Hour, Fetch: func(context.Context) (link.Trust, error) {
+			b.reads++
+			return b.trust, nil
+		}},
+		Inbox:       &settle.Queue{SQS: b.queues, URL: "inbox", DeadLetterURL: "dead", Log: logger},
+		SQS:         b.queues,
+		ReceiptsURL: "receipts",
+		Log:         logger,
+	}
+	return b
+}
+
+func signed(t *testing.T, name string, change func(*wire.Transfer)) string {
+	t.Helper()
+	transfer := &wire.Transfer{
+		Op: wire.OpPut,
+		Source: wire.Source{
+			Region: "us-east-1", Bucket: "source", Key: name, ETag: "abc", Size: 5, Sequencer: "0A",
+			EventTime: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC),
+		},
+		URL:      secret.New("https://source/" + name + "?X-Amz-Signature=topsecret"),
+		NotAfter: time.Now().Add(time.Hour).UTC().Truncate(time.Second),
+	}
+	if change != nil {
+		change(transfer)
+	}
+	transfer.ID = wire.ID(transfer.Op, transfer.Source)
+	message, err := wire.Sign(transfer, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return message
+}
+
+func batch(bodies ...string) events.SQSEvent {
+	var event events.SQSEvent
+	for i, body := range bodies {
+		event.Records = append(event.Records, events.SQSMessage{
+			MessageId: "m" + strconv.Itoa(i), ReceiptHandle: "h" + strconv.Itoa(i), Body: body,
+			Attributes: map[string]string{"ApproximateReceiveCount": "1"},
+		})
+	}
+	return event
+}
+
+func (b *bench) handle(t *testing.T, event events.SQSEvent) (failed []string) {
+	t.Helper()
+	response, err := b.Handle(t.Context(), event)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range response.BatchItemFailures {
+		failed = append(failed, f.ItemIdentifier)
+	}
+	return failed
+}
+
+func (b *bench) receipts(t *testing.T) map[string]wire.Receipt {
+	t.Helper()
+	byKey := map[string]wire.Receipt{}
+	for _, m := range b.queues.sent["receipts"] {
+		r, err := wire.DecodeReceipt(*m.MessageBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		byKey[r.Source.Key] = r
+	}
+	return byKey
+}
+
+// dead returns the classes of the dead letters, sorted.
+func (b *bench) dead() (classes []string) {
+	for _, m := range b.queues.sent["dead"] {
+		classes = append(classes, *m.MessageAttributes[settle.ClassAttribute].StringValue)
+	}
+	slices.Sort(classes)
+	return classes
+}
+
+func TestEveryOutcomeHasItsReceipt(t *testing.T) {
+	outcomes := []wire.Outcome{wire.Copied, wire.Skipped, wire.Superseded, wire.Gone, wire.Expired}
+	answers := map[string]answer{}
+	var bodies []string
+	for _, o := range outcomes {
+		a := answer{result: transfer.Result{Outcome: o}}
+		if o == wire.Copied {
+			a.result.Bytes, a.result.Verified = 5, wire.ByFullObject
+		}
+		answers[string(o)] = a
+		bodies = append(bodies, signed(t, string(o), nil))
+	}
+	b := newBench(answers)
+	if failed := b.handle(t, batch(bodies...)); len(failed) > 0 {
+		t.Errorf("got failures %v", failed)
+	}
+	receipts := b.receipts(t)
+	for _, o := range outcomes {
+		if r := receipts[string(o)]; r.Outcome != o || r.Attempts != 1 {
+			t.Errorf("got receipt %+v, want outcome %s", r, o)
+		}
+	}
+	if r := receipts["copied"]; r.Bytes != 5 || r.Verified != wire.ByFullObject {
+		t.Errorf("got %+v", r)
+	}
+	if !cmp.Equal(slices.Repeat([]string{"rebuilt"}, len(outcomes)), b.engine.urls) {
+		t.Errorf("the engine was given %v, not the rebuilt URLs", b.engine.urls)
+	}
+	if n := b.queues.hidden["h0"]; n != int32(settle.DefaultLease/time.Second) {
+		t.Errorf("the message was leased for %d s, want %v", n, settle.DefaultLease)
+	}
+}
+
+func TestBadMessagesGoToTheDeadLetterQueueAlone(t *testing.T) {
+	b := newBench(map[string]answer{
+		"good":   {result: transfer.Result{Outcome: wire.Copied, Bytes: 5, Verified: wire.ByETag}},
+		"denied": {err: fault.Permanentf("source-denied", "get: 403")},
+		"busy":   {err: fault.Transientf("destination-busy", "put: 503")},
+	})
+	good := signed(t, "good", nil)
+	parts := strings.Split(good, ".")
+	stranger := key
+	stranger.ID = "k2"
+	sneaky := &wire.Transfer{
+		Op: wire.OpPut, Source: wire.Source{Region: "r", Bucket: "b", Key: "k", ETag: "e", Sequencer: "1"},
+		URL: secret.New("u"), NotAfter: time.Now().UTC(),
+	}
+	sneaky.ID = wire.ID(sneaky.Op, sneaky.Source)
+	unknown, err := wire.Sign(sneaky, stranger)
+	if err != nil {
+		t.Fatal(err)
+	}
+	failed := b.handle(t, batch(
+		"not a JWS",
+		parts[0]+"."+parts[1]+"."+strings.Split(signed(t, "other", nil), ".")[2],
+		unknown,
+		signed(t, "elsewhere", func(t *wire.Transfer) { t.Source.Bucket = "private" }),
+		signed(t, "evil", nil),
+		signed(t, "denied", nil),
+		signed(t, "busy", nil),
+		good,
+	))
+	if diff := cmp.Diff([]string{"m6"}, failed); diff != "" {
+		t.Errorf("only the transient one is to be tried again: %s", diff)
+	}
+	want := []string{"bad-signature", "malformed-transfer", "source-denied", "unknown-key", "unknown-source", "url-refused"}
+	if diff := cmp.Diff(want, b.dead()); diff != "" {
+		t.Errorf("dead letters (-want +got):\n%s", diff)
+	}
+	got := map[string]wire.Outcome{}
+	for name, r := range b.receipts(t) {
+		got[name] = r.Outcome
+	}
+	if diff := cmp.Diff(map[string]wire.Outcome{
+		"good": wire.Copied, "denied": wire.Failed, "evil": wire.Refused, "elsewhere": wire.Refused,
+	}, got); diff != "" {
+		t.Errorf("receipts (-want +got):\n%s", diff)
+	}
+	if strings.Contains(b.log.String(), "topsecret") {
+		t.Error("a signed URL is in the log")
+	}
+	pulled := slices.Sorted(maps.Keys(b.engine.puts))
+	if diff := cmp.Diff([]string{"busy", "denied", "good"}, pulled); diff != "" {
+		t.Errorf("the engine was called for what was refused: %s", diff)
+	}
+}
+
+func TestAnExpiredTransferIsNotPulled(t *testing.T) {
+	b := newBench(nil)
+	b.handle(t, batch(signed(t, "late", func(t *wire.Transfer) { t.NotAfter = time.Now().Add(-time.Second).UTC().Truncate(time.Second) })))
+	if r := b.receipts(t)["late"]; r.Outcome != wire.Expired || len(b.engine.puts) > 0 {
+		t.Errorf("got receipt %+v after pulls %v", r, b.engine.puts)
+	}
+}
+
+func TestANewKeyAndANewSourceAreFound(t *testing.T) {
+	b := newBench(map[string]answer{"k": {result: transfer.Result{Outcome: wire.Skipped}}})
+	linked := b.trust
+	b.trust = link.Trust{}
+	if _, err := b.Trust.Get(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.trust = linked
+	if failed := b.handle(t, batch(signed(t, "k", nil))); len(failed) > 0 || len(b.dead()) > 0 {
+		t.Errorf("got failures %v and dead letters %v for a key that was linked a moment ago", failed, b.dead())
+	}
+}
+
+func TestTrustThatCannotBeReadIsNotTheMessagesFault(t *testing.T) {
+	b := newBench(nil)
+	b.Trust.Fetch = func(context.Context) (link.Trust, error) { return link.Trust{}, errors.New("SSM is down") }
+	if failed := b.handle(t, batch(signed(t, "k", nil))); len(failed) != 1 || len(b.dead()) > 0 {
+		t.Errorf("got failures %v and dead letters %v", failed, b.dead())
+	}
+}
+
+func TestRedeliveryIsToldToTheEngine(t *testing.T) {
+	b := newBench(map[string]answer{"k": {result: transfer.Result{Outcome: wire.Skipped}}})
+	event := batch(signed(t, "k", nil))
+	event.Records[0].Attributes["ApproximateReceiveCount"] = "3"
+	b.handle(t, event)
+	if !b.engine.puts["k"] || b.receipts(t)["k"].Attempts != 3 {
+		t.Errorf("redelivered=%v, receipt %+v", b.engine.puts["k"], b.receipts(t)["k"])
+	}
+}
+
+func TestUnfinishedGoesOnInANewMessage(t *testing.T) {
+	b := newBench(map[string]answer{
+		"some": {err: &transfer.Unfinished{Parts: 3, Remaining: 7}},
+		"none": {err: &transfer.Unfinished{Parts: 0, Remaining: 7}},
+	})
+	some := signed(t, "some", nil)
+	failed := b.handle(t, batch(some, signed(t, "none", nil)))
+	if diff := cmp.Diff([]string{"m1"}, failed); diff != "" {
+		t.Errorf("no progress is a failure, progress is not: %s", diff)
+	}
+	if sent := b.queues.sent["inbox"]; len(sent) != 1 || *sent[0].MessageBody != some {
+		t.Errorf("got %d continuations, want the same message once", len(sent))
+	}
+	if len(b.receipts(t)) > 0 {
+		t.Error("an unfinished transfer got a receipt")
+	}
+}
+
+func TestAContinuationThatCannotBeSentFailsTheMessage(t *testing.T) {
+	b := newBench(map[string]answer{"k": {err: &transfer.Unfinished{Parts: 3, Remaining: 7}}})
+	b.queues.sendErr = errors.New("SQS is down")
+	if failed := b.handle(t, batch(signed(t, "k", nil))); len(failed) != 1 {
+		t.Error("the message was acknowledged although nobody goes on")
+	}
+}
+
+func TestAMessageIsKeptUntilItsReceiptIsSent(t *testing.T) {
+	b := newBench(map[string]answer{
+		"a": {result: transfer.Result{Outcome: wire.Skipped}},
+		"b": {result: transfer.Result{Outcome: wire.Gone}},
+		"c": {err: fault.Permanentf("source-denied", "403")},
+	})
+	b.queues.refuse = `"gone"`
+	failed := b.handle(t, batch(signed(t, "a", nil), signed(t, "b", nil), signed(t, "c", nil)))
+	if diff := cmp.Diff([]string{"m1"}, failed); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	b.queues.refuse = `"failed"`
+	if failed := b.handle(t, batch(signed(t, "c", nil))); len(failed) != 1 {
+		t.Error("a message was dead-lettered without telling the sender")
+	}
+}
