@@ -164,21 +164,22 @@ func findSource(pkg string) (source, error) {
 var sources sync.Map // package to func() (source, error)
 
 func list(pkg string) (source, error) {
+	const help = "in its place, give the construct a ready bundle in its Code prop"
 	var found source
 	var stderr strings.Builder
-	cmd := exec.Command("go", "list", "-json=Dir,Module", pkg)
+	// readonly looks past a vendor directory, which holds what the app imports
+	// and so no functions.
+	cmd := exec.Command("go", "list", "-mod=readonly", "-json=Dir,Module", pkg)
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return found, fmt.Errorf("find the source of %s with go list: %w: %s", pkg, err, strings.TrimSpace(stderr.String()))
+		return found, fmt.Errorf("find the source of %s with go list (%s): %w: %s", pkg, help, err, strings.TrimSpace(stderr.String()))
 	}
 	if err := json.Unmarshal(out, &found); err != nil {
 		return found, fmt.Errorf("read what go list says of %s: %w", pkg, err)
 	}
 	if found.Dir == "" || found.Module.Dir == "" {
-		return found, fmt.Errorf("go list knows %s but not where its module is: "+
-			"if the app vendors its dependencies, run `go get -tool %s` and vendor again, "+
-			"or give the construct a ready bundle in its Code prop", pkg, pkg)
+		return found, fmt.Errorf("go list knows %s but not where it is: %s", pkg, help)
 	}
 	return found, nil
 }

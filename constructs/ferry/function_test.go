@@ -20,7 +20,8 @@ func TestFindSource(t *testing.T) {
 
 func TestFindSourceSaysWhatIsMissing(t *testing.T) {
 	_, err := findSource(functionPackages + "nobody")
-	if err == nil || !strings.Contains(err.Error(), "find the source of "+functionPackages+"nobody with go list") {
+	if err == nil || !strings.Contains(err.Error(), "find the source of "+functionPackages+"nobody with go list") ||
+		!strings.Contains(err.Error(), "Code prop") {
 		t.Errorf("got %v", err)
 	}
 }

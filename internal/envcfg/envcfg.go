@@ -30,8 +30,9 @@ type Sender struct {
 
 // Courier configures functions/courier.
 type Courier struct {
-	OutboxURL  string `env:"S3FERRY_OUTBOX_URL"`
-	LinkSecret string `env:"S3FERRY_LINK_SECRET"`
+	OutboxURL    string `env:"S3FERRY_OUTBOX_URL"`
+	OutboxDLQURL string `env:"S3FERRY_OUTBOX_DLQ_URL"` // for receipts that cannot be read
+	LinkSecret   string `env:"S3FERRY_LINK_SECRET"`
 }
 
 // Receiver configures functions/receiver.

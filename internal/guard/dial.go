@@ -2,12 +2,13 @@ package guard
 
 import (
 	"crypto/tls"
-	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"syscall"
 	"time"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
 )
 
 // Limits of a connection to the source. A border at its worst takes seconds for
@@ -52,18 +53,18 @@ func (g *Guard) Transport() *http.Transport {
 
 // control runs after resolution, on the very address that is about to be
 // dialled, so a name that resolves to another address the second time gains
-// nothing.
+// nothing. A refusal is a permanent fault of Class.
 func (g *Guard) control(network, address string, _ syscall.RawConn) error {
 	got, err := netip.ParseAddrPort(address)
 	switch {
 	case err != nil:
-		return fmt.Errorf("dial source: got address %q, expected IP and port", address)
+		return fault.Permanentf(Class, "dial source: got address %q, expected IP and port", address)
 	case g.only.IsValid() && got != g.only:
-		return fmt.Errorf("dial source: got address %s, expected the test endpoint %s", address, g.only)
+		return fault.Permanentf(Class, "dial source: got address %s, expected the test endpoint %s", address, g.only)
 	case g.only.IsValid():
 		return nil
 	case network != "tcp4" && network != "tcp6", got.Port() != 443, !public(got.Addr()):
-		return fmt.Errorf("dial source: got %s address %s, expected a public one at port 443", network, address)
+		return fault.Permanentf(Class, "dial source: got %s address %s, expected a public one at port 443", network, address)
 	}
 	return nil
 }

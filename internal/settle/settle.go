@@ -94,7 +94,7 @@ func (q *Queue) Settle(ctx context.Context, messages []events.SQSMessage, errs [
 	for i := range messages {
 		if fault.IsPermanent(errs[i]) {
 			group.Go(func() error {
-				errs[i] = q.bury(ctx, messages[i], errs[i])
+				errs[i] = q.Bury(ctx, messages[i], errs[i])
 				return nil
 			})
 		}
@@ -146,9 +146,9 @@ func (q *Queue) Keep(ctx context.Context, messages []events.SQSMessage) (stop fu
 	}
 }
 
-// bury puts m on the dead-letter queue because of err. It returns nil when the
-// message is there, or else why it is not.
-func (q *Queue) bury(ctx context.Context, m events.SQSMessage, err error) error {
+// Bury puts m on the dead-letter queue because of err, whose class and text go
+// with it. It returns nil when the message is there, or else why it is not.
+func (q *Queue) Bury(ctx context.Context, m events.SQSMessage, err error) error {
 	_, sendErr := q.SQS.SendMessage(ctx, &sqs.SendMessageInput{
 		QueueUrl:          aws.String(q.DeadLetterURL),
 		MessageBody:       aws.String(m.Body),

@@ -71,10 +71,8 @@ func New(c Config) (http.Handler, error) {
 	}
 	api := &api{
 		key: c.Key, limiter: rate.NewLimiter(limit, c.Burst), sqs: c.SQS,
-		client: &http.Client{Timeout: integrationTimeout},
+		client: &http.Client{Timeout: integrationTimeout}, methods: map[string]method{},
 	}
-	mux := http.NewServeMux()
-	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) { noRoute.write(w) })
 	for _, route := range door.Routes() {
 		queue, ok := c.Queues[route.Queue]
 		if !ok {
@@ -84,12 +82,9 @@ func New(c Config) (http.Handler, error) {
 		if err != nil {
 			return nil, fmt.Errorf("set up route %s: %w", route.Name, err)
 		}
-		// Without the exact path, ServeMux would answer 405 and 301 by itself.
-		path := "/" + c.Stage + route.Path
-		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) { noRoute.write(w) })
-		mux.HandleFunc(route.Method+" "+path, func(w http.ResponseWriter, r *http.Request) { api.serve(w, r, route, queue, model) })
+		api.methods[route.Method+" /"+c.Stage+route.Path] = method{route: route, queue: queue, model: model}
 	}
-	return mux, nil
+	return api, nil
 }
 
 // compile returns the schema of the route's body, nil if it takes none.
@@ -118,24 +113,38 @@ type api struct {
 	limiter *rate.Limiter
 	sqs     string
 	client  *http.Client
+	methods map[string]method // by HTTP method, space and path
 }
 
-func (a *api) serve(w http.ResponseWriter, r *http.Request, route door.Route, queue string, model *jsonschema.Schema) {
+type method struct {
+	route door.Route
+	queue string
+	model *jsonschema.Schema // nil: no body
+}
+
+// ServeHTTP answers one request. http.ServeMux would redirect paths that are
+// not clean and answer 405, where API Gateway knows no such method.
+func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	m, ok := a.methods[r.Method+" "+r.URL.Path]
+	if !ok {
+		noRoute.write(w)
+		return
+	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
 		tooLarge.write(w)
 		return
 	}
-	if f := a.admit(r, body, model); f != nil {
+	if f := a.admit(r, body, m.model); f != nil {
 		f.write(w)
 		return
 	}
-	request, err := route.Request(queue, body)
+	request, err := m.route.Request(m.queue, body)
 	if err != nil {
 		badGateway.write(w)
 		return
 	}
-	a.integrate(w, r, route, request)
+	a.integrate(w, r, m.route, request)
 }
 
 // admit says why the request does not come through, or nil.

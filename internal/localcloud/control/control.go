@@ -13,8 +13,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
 )
 
 // Config configures a Server.

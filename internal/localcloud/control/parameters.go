@@ -14,6 +14,16 @@ type parameter struct {
 	modified    time.Time
 }
 
+// PutParameter makes a parameter, or gives it another value.
+func (s *Server) PutParameter(name, value string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, failure := s.putParameter(parameterRequest{Name: name, Value: value, Overwrite: true}); failure != nil {
+		return failure
+	}
+	return nil
+}
+
 type parameterRequest struct {
 	Name      string
 	Value     string

@@ -29,6 +29,16 @@ func (s *Server) CreateSecret(name string) string {
 	return value.arn
 }
 
+// PutSecret gives a secret that exists a value.
+func (s *Server) PutSecret(id, text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, failure := s.putSecretValue(secretRequest{SecretId: id, SecretString: &text}); failure != nil {
+		return failure
+	}
+	return nil
+}
+
 type secretRequest struct {
 	SecretId     string //nolint:revive // as the protocol spells it
 	SecretString *string

@@ -115,7 +115,7 @@ func (s *Server) assumeRole(r *http.Request) (any, *Error) {
 	return assumeRoleResponse{XMLNS: tokenNamespace, Metadata: responseMetadata{newID()}, Result: assumeRoleResult{
 		User: assumedRoleUser{
 			ID:  "AROAEXAMPLE:" + session,
-			ARN: strings.Replace(role, ":iam:", ":sts:", 1) + "/" + session,
+			ARN: strings.NewReplacer(":iam:", ":sts:", ":role/", ":assumed-role/").Replace(role) + "/" + session,
 		},
 		Credentials: tokenCredentials{
 			AccessKeyID: id, SecretAccessKey: secret, SessionToken: token, Expiration: expires.Format(time.RFC3339),

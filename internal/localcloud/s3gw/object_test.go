@@ -338,8 +338,15 @@ func TestTruncatedBodyIsNotStored(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, signed := range []string{whole.URL, part.URL} {
-		address, err := url.Parse(signed)
+	for _, tc := range []struct {
+		signed     string
+		size, sent int
+		want       string // the HTTP server itself answers for what fits its buffer
+	}{
+		{whole.URL, 1_000_000, 400_000, "IncompleteBody"}, {part.URL, 1_000_000, 400_000, "IncompleteBody"},
+		{whole.URL, 1000, 400, "500 Internal"}, {part.URL, 1000, 999, "500 Internal"},
+	} {
+		address, err := url.Parse(tc.signed)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -347,11 +354,11 @@ func TestTruncatedBodyIsNotStored(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprintf(connection, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: 1000000\r\n\r\n%s", address.RequestURI(), address.Host, strings.Repeat("x", 400_000))
+		fmt.Fprintf(connection, "PUT %s HTTP/1.1\r\nHost: %s\r\nContent-Length: %d\r\n\r\n%s", address.RequestURI(), address.Host, tc.size, strings.Repeat("x", tc.sent))
 		_ = connection.(*net.TCPConn).CloseWrite()
 		_ = connection.SetReadDeadline(time.Now().Add(time.Minute))
 		answer, err := io.ReadAll(connection)
-		if err != nil || !strings.Contains(string(answer), "IncompleteBody") {
+		if err != nil || !strings.Contains(string(answer), tc.want) {
 			t.Errorf("the answer is %q, %v", answer, err)
 		}
 		connection.Close()

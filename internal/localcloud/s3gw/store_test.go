@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -76,6 +78,29 @@ func TestPartition(t *testing.T) {
 	} {
 		if got := partition(region); got != want {
 			t.Errorf("%s: got %s, want %s", region, got, want)
+		}
+	}
+}
+
+func TestWholeBody(t *testing.T) {
+	for name, tc := range map[string]struct {
+		body   io.Reader
+		length int64
+		whole  bool
+	}{
+		"whole":     {strings.NewReader("1234"), 4, true},
+		"empty":     {strings.NewReader(""), 0, true},
+		"none":      {nil, 0, true},
+		"short":     {strings.NewReader("123"), 4, false},
+		"long":      {strings.NewReader("12345"), 4, false},
+		"hung up":   {io.MultiReader(strings.NewReader("1234"), iotest.ErrReader(io.ErrUnexpectedEOF)), 4, false},
+		"in pieces": {iotest.OneByteReader(strings.NewReader("1234")), 4, true},
+		"with EOF":  {iotest.DataErrReader(strings.NewReader("1234")), 4, true},
+	} {
+		ended := false
+		_, err := io.Copy(io.Discard, wholeBody(tc.body, tc.length, func() { ended = true }))
+		if (err == nil) != tc.whole || ended != tc.whole {
+			t.Errorf("%s: error %v, end told: %v", name, err, ended)
 		}
 	}
 }

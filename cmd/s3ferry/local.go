@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/s3ferry/s3ferry/internal/localcloud"
+)
+
+// stopTime bounds the orderly end of a laptop cloud.
+const stopTime = 30 * time.Second
+
+func newLocal() *cobra.Command {
+	var (
+		options localcloud.Options
+		verbose bool
+	)
+	command := &cobra.Command{
+		Use:   "local",
+		Short: "Run both partitions on this machine until interrupted",
+		Long: `Local runs both partitions on this machine: two S3 servers, the queues, the
+mailbox API, and the real Lambda functions between them. When all is up it
+prints one line of JSON with every address and key. Whatever any S3 client then
+puts into the source bucket (path style) arrives in the destination bucket.
+
+Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
+		Example: `  s3ferry local --dir ./state --source-port 9000
+  aws --endpoint-url http://127.0.0.1:9000 s3 cp ./photos s3://source/ --recursive`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if verbose {
+				options.Logs = cmd.ErrOrStderr()
+			}
+			return runLocal(cmd, options)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&options.Dir, "dir", "", "directory for objects and logs (default: a temporary one, removed at the end)")
+	flags.IntVar(&options.SourcePort, "source-port", 0, "port of the source S3 server (default: a free one)")
+	flags.IntVar(&options.DestPort, "dest-port", 0, "port of the destination S3 server (default: a free one)")
+	flags.IntVar(&options.APIPort, "api-port", 0, "port of the mailbox API (default: a free one)")
+	flags.StringVar(&options.PresignEndpoint, "presign-endpoint", "", "`URL` that goes into signed URLs instead of the source's: scheme, IP address and port")
+	flags.IntVar(&options.ReceiverConcurrency, "receiver-concurrency", 4, "receivers at once")
+	flags.BoolVar(&verbose, "verbose", false, "print the functions' logs to standard error instead of DIR/"+localcloud.LogFile)
+	return command
+}
+
+func runLocal(cmd *cobra.Command, options localcloud.Options) error {
+	ctx := cmd.Context()
+	cloud, err := localcloud.Start(ctx, options)
+	if err != nil {
+		return err
+	}
+	err = json.NewEncoder(cmd.OutOrStdout()).Encode(cloud.Description)
+	if err == nil {
+		select {
+		case <-ctx.Done():
+		case err = <-cloud.Failed():
+		}
+	}
+	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
+	defer cancel()
+	totals, stopErr := cloud.Stop(stopCtx)
+	fmt.Fprintln(cmd.ErrOrStderr(), totals)
+	if err != nil {
+		return err
+	}
+	return stopErr
+}

@@ -1,0 +1,265 @@
+// Package courier fetches the receipts from the mailbox: it logs and counts what
+// became of the transfers, and has those that expired sent again.
+package courier
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+
+	"github.com/s3ferry/s3ferry/internal/event"
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/link"
+	"github.com/s3ferry/s3ferry/internal/mailbox"
+	"github.com/s3ferry/s3ferry/internal/settle"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// malformed is the class of a receipt that cannot be read.
+const malformed = "malformed-receipt"
+
+const (
+	// loops is how many requests for receipts are under way at once.
+	loops = 4
+	// reserve is the time before the end of a round in which no more receipts are
+	// asked for, since those at hand still have to be seen to.
+	reserve = 10 * time.Second
+	// goodbye is what is left of the invocation when a round ends.
+	goodbye = 2 * time.Second
+)
+
+// Courier makes rounds. Its fields do not change after the first.
+type Courier struct {
+	Link   *link.Cache[link.Secret]
+	HTTP   *http.Client // to the mailbox API
+	SQS    SQS
+	Outbox *settle.Queue // receipts that cannot be read go to its dead-letter queue
+	Log    *slog.Logger
+}
+
+// SQS is what a Courier asks of *sqs.Client beside what settle does.
+type SQS interface {
+	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
+}
+
+var _ SQS = (*sqs.Client)(nil)
+
+// Handle makes one round: it fetches receipts until there are none, or until
+// ctx's deadline is near. A receipt is deleted only after its effect is durable,
+// so one may be seen twice, which changes nothing.
+//
+// A border that is closed, or a link that is not there yet, is no error: the
+// receipts wait for a later round.
+func (c *Courier) Handle(ctx context.Context) error {
+	if deadline, ok := ctx.Deadline(); ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline.Add(-goodbye))
+		defer cancel()
+	}
+	secret, err := c.Link.Get(ctx)
+	if errors.Is(err, link.ErrNotLinked) {
+		c.Log.WarnContext(ctx, "no round", "class", fault.Class(err), "reason", err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var round tally
+	err = c.drain(ctx, secret, &round)
+	if errors.Is(err, mailbox.ErrDenied) {
+		fresh, readErr := c.Link.Refresh(ctx)
+		switch {
+		case readErr != nil:
+			err = fmt.Errorf("%w; reading the link secret again: %w", err, readErr)
+		case fresh.APIURL != secret.APIURL || !fresh.APIKey.Equal(secret.APIKey):
+			err = c.drain(ctx, fresh, &round)
+		}
+	}
+	c.Log.LogAttrs(ctx, slog.LevelInfo, "round ended", round.attrs()...)
+	if fault.Class(err) == mailbox.Border {
+		c.Log.WarnContext(ctx, "round cut short", "class", mailbox.Border, "reason", err.Error())
+		return nil
+	}
+	return err
+}
+
+// drain fetches receipts in several loops at once until each found none.
+func (c *Courier) drain(ctx context.Context, secret link.Secret, round *tally) error {
+	client := &mailbox.Client{HTTP: c.HTTP, URL: secret.APIURL, Key: secret.APIKey}
+	errs := make([]error, loops)
+	var wg sync.WaitGroup
+	for i := range errs {
+		wg.Go(func() {
+			for more := true; more && errs[i] == nil && timeLeft(ctx) > reserve; {
+				more, errs[i] = c.fetch(ctx, client, round)
+			}
+		})
+	}
+	wg.Wait()
+	return worst(errs)
+}
+
+// worst returns the error to tell of: several loops mostly fail for one reason,
+// and a closed border is the least of them.
+func worst(errs []error) (worst error) {
+	for _, err := range errs {
+		if worst == nil || err != nil && fault.Class(worst) == mailbox.Border {
+			worst = err
+		}
+	}
+	return worst
+}
+
+func timeLeft(ctx context.Context) time.Duration {
+	if deadline, ok := ctx.Deadline(); ok {
+		return time.Until(deadline)
+	}
+	return 2 * reserve
+}
+
+// fetch fetches one batch of receipts, sees to each and deletes those that are
+// done. It reports whether there were any.
+func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, round *tally) (bool, error) {
+	messages, err := client.Receive(ctx)
+	if err != nil || len(messages) == 0 {
+		return false, err
+	}
+	var done []string    // handles
+	var again []requeued // receipts whose transfers have to be sent again
+	var failures []error
+	for _, m := range messages {
+		receipt, err := wire.DecodeReceipt(m.Body)
+		switch {
+		case err != nil:
+			// It may be of a receiver that is newer than this, so it is kept whole.
+			err = c.Outbox.Bury(ctx, events.SQSMessage{Body: m.Body}, fault.Permanent(malformed, err))
+			if err != nil {
+				failures = append(failures, err)
+				continue
+			}
+			round.unreadable()
+		case receipt.Outcome == wire.Expired:
+			again = append(again, requeued{m.Handle, receipt})
+			continue
+		default:
+			c.tell(ctx, receipt)
+			round.add(receipt)
+		}
+		done = append(done, m.Handle)
+	}
+	sent, err := c.requeue(ctx, again)
+	if err != nil {
+		failures = append(failures, err)
+	}
+	for _, r := range sent {
+		c.tell(ctx, r.receipt)
+		round.add(r.receipt)
+		done = append(done, r.handle)
+	}
+	failures = append(failures, client.Delete(ctx, done))
+	return true, errors.Join(failures...)
+}
+
+// requeued is a receipt whose transfer has to be sent again.
+type requeued struct {
+	handle  string
+	receipt wire.Receipt
+}
+
+// requeue puts events for up to ten receipts into the outbox and returns those
+// whose event is there.
+func (c *Courier) requeue(ctx context.Context, receipts []requeued) ([]requeued, error) {
+	if len(receipts) == 0 {
+		return nil, nil
+	}
+	entries := make([]types.SendMessageBatchRequestEntry, len(receipts))
+	for i, r := range receipts {
+		entries[i] = types.SendMessageBatchRequestEntry{
+			Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(event.Encode(r.receipt.Source)),
+		}
+	}
+	out, err := c.SQS.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: aws.String(c.Outbox.URL), Entries: entries})
+	if err != nil {
+		return nil, fmt.Errorf("put %d expired transfers back into the outbox: %w", len(receipts), err)
+	}
+	var sent []requeued
+	for _, ok := range out.Successful {
+		if i, err := strconv.Atoi(aws.ToString(ok.Id)); err == nil && i >= 0 && i < len(receipts) {
+			sent = append(sent, receipts[i])
+		}
+	}
+	if n := len(receipts) - len(sent); n > 0 {
+		err = fmt.Errorf("put %d expired transfers back into the outbox: %d were not taken", len(receipts), n)
+	}
+	return sent, err
+}
+
+// tell logs a receipt.
+func (c *Courier) tell(ctx context.Context, r wire.Receipt) {
+	level := slog.LevelInfo
+	if r.Outcome == wire.Failed || r.Outcome == wire.Refused {
+		level = slog.LevelWarn
+	}
+	c.Log.LogAttrs(ctx, level, "receipt",
+		slog.String("outcome", string(r.Outcome)), slog.String("id", r.ID),
+		slog.String("bucket", r.Source.Bucket), slog.String("key", r.Source.Key), slog.String("version", r.Source.VersionID),
+		slog.Int64("bytes", r.Bytes), slog.Int64("millis", r.Millis), slog.Int64("lagMillis", lag(r).Milliseconds()),
+		slog.Int("attempts", r.Attempts), slog.String("verified", string(r.Verified)),
+		slog.String("class", r.Class), slog.String("reason", r.Reason),
+	)
+}
+
+// lag is the time from the event to what became of it.
+func lag(r wire.Receipt) time.Duration { return r.At.Sub(r.Source.EventTime) }
+
+// tally counts the receipts of a round. It is safe for concurrent use.
+type tally struct {
+	mu        sync.Mutex
+	outcomes  map[wire.Outcome]int
+	bytes     int64
+	longest   time.Duration // lag of what was copied
+	malformed int
+}
+
+func (t *tally) add(r wire.Receipt) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.outcomes == nil {
+		t.outcomes = map[wire.Outcome]int{}
+	}
+	t.outcomes[r.Outcome]++
+	if r.Outcome == wire.Copied {
+		t.bytes += r.Bytes
+		t.longest = max(t.longest, lag(r))
+	}
+}
+
+func (t *tally) unreadable() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.malformed++
+}
+
+// attrs gives every count, zeros too, so that each name can be a metric.
+func (t *tally) attrs() []slog.Attr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	attrs := []slog.Attr{
+		slog.Int64("bytes", t.bytes), slog.Int64("longestLagMillis", t.longest.Milliseconds()),
+		slog.Int("malformed", t.malformed),
+	}
+	for _, outcome := range wire.Outcomes() {
+		attrs = append(attrs, slog.Int(string(outcome), t.outcomes[outcome]))
+	}
+	return attrs
+}

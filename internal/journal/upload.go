@@ -1,0 +1,114 @@
+package journal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
+)
+
+// Upload is the multipart upload that carries a transfer.
+type Upload struct {
+	Transfer  string // ID
+	Bucket    string // destination
+	Key       string
+	ID        string // upload ID
+	PartSize  int64  // bytes
+	Algorithm string // checksum of parts and object
+
+	etag string // of the entry this was read from
+}
+
+type uploadEntry struct {
+	V         int    `json:"v"`
+	Transfer  string `json:"transfer"`
+	Bucket    string `json:"bucket"`
+	Key       string `json:"key"`
+	UploadID  string `json:"uploadId"`
+	PartSize  int64  `json:"partSize"`
+	Algorithm string `json:"algorithm"`
+}
+
+// Upload returns the upload of a transfer to key in bucket, or nil if there is
+// none. An entry that names something else is a permanent fault.
+func (j *Journal) Upload(ctx context.Context, transfer, bucket, key string) (*Upload, error) {
+	name := uploadName(transfer)
+	var e uploadEntry
+	etag, err := j.read(ctx, name, &e)
+	if err != nil || etag == "" {
+		return nil, err
+	}
+	if err := e.check(transfer, bucket, key); err != nil {
+		return nil, fault.Permanentf(ClassCorrupt, "read journal entry %q: %w", name, err)
+	}
+	return &Upload{
+		Transfer: e.Transfer, Bucket: e.Bucket, Key: e.Key, ID: e.UploadID,
+		PartSize: e.PartSize, Algorithm: e.Algorithm, etag: etag,
+	}, nil
+}
+
+func (e *uploadEntry) check(transfer, bucket, key string) error {
+	switch {
+	case e.V != version:
+		return fmt.Errorf("version: got %d, expected %d", e.V, version)
+	case e.Transfer != transfer:
+		return fmt.Errorf("transfer: got %q, expected %q", e.Transfer, transfer)
+	case e.Bucket != bucket || e.Key != key:
+		return fmt.Errorf("destination: got %q in %q, expected %q in %q", e.Key, e.Bucket, key, bucket)
+	case e.UploadID == "" || e.Algorithm == "" || e.PartSize <= 0:
+		return fmt.Errorf("got upload %q, algorithm %q, part size %d, expected all three", e.UploadID, e.Algorithm, e.PartSize)
+	}
+	return nil
+}
+
+// Claim writes u as the upload of its transfer, in place of old or, if old is
+// nil, of none. It returns the upload that the journal now names: u, or that of
+// a writer who came first, in which case the caller aborts its own.
+func (j *Journal) Claim(ctx context.Context, u Upload, old *Upload) (*Upload, error) {
+	name := uploadName(u.Transfer)
+	entry := uploadEntry{
+		V: version, Transfer: u.Transfer, Bucket: u.Bucket, Key: u.Key, UploadID: u.ID,
+		PartSize: u.PartSize, Algorithm: u.Algorithm,
+	}
+	var instead string
+	if old != nil {
+		instead = old.etag
+	}
+	var held *Upload
+	err := contest(ctx, name, func() error {
+		etag, err := j.write(ctx, name, instead, entry)
+		if err == nil {
+			u.etag, held = etag, &u
+			return nil
+		}
+		if !errors.Is(err, errLost) {
+			return err
+		}
+		held, err = j.Upload(ctx, u.Transfer, u.Bucket, u.Key)
+		if err == nil && (held == nil || held.etag == instead) {
+			// The entry that stood in the way is gone, or the write collided
+			// with one that failed: try for what is there now.
+			instead = ""
+			if held != nil {
+				instead = held.etag
+			}
+			return errLost
+		}
+		return err
+	})
+	return held, err
+}
+
+// Forget removes the entry of a transfer that has ended. No entry is no error.
+func (j *Journal) Forget(ctx context.Context, transfer string) error {
+	name := uploadName(transfer)
+	if _, err := j.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &j.bucket, Key: &name}); err != nil {
+		return classify(fmt.Errorf("delete journal entry %q: %w", name, err))
+	}
+	return nil
+}
+
+func uploadName(transfer string) string { return "uploads/" + transfer + ".json" }

@@ -1,0 +1,250 @@
+package apigw_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/s3ferry/s3ferry/internal/door"
+	"github.com/s3ferry/s3ferry/internal/localcloud/apigw"
+	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
+	"github.com/s3ferry/s3ferry/internal/mailbox"
+	"github.com/s3ferry/s3ferry/internal/secret"
+)
+
+const key = "local-key"
+
+// serve serves the API over queues at upstream.
+func serve(t *testing.T, upstream string, change func(*apigw.Config)) string {
+	t.Helper()
+	c := apigw.Config{
+		Stage: "prod", Key: secret.New(key), SQS: upstream,
+		Queues: map[door.Queue]string{door.Inbox: upstream + "/000000000000/inbox", door.Receipts: upstream + "/000000000000/receipts"},
+	}
+	if change != nil {
+		change(&c)
+	}
+	api, err := apigw.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(api)
+	t.Cleanup(server.Close)
+	return server.URL + "/prod"
+}
+
+// queues serves SQS with the mailbox's queues.
+func queues(t *testing.T) (url string, inbox, receipts *sqs.Queue) {
+	t.Helper()
+	s := sqs.New(sqs.Config{Region: "cn-north-1", Account: "000000000000"})
+	inbox, err := s.Create("inbox", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if receipts, err = s.Create("receipts", nil); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(s)
+	t.Cleanup(server.Close)
+	return server.URL, inbox, receipts
+}
+
+type request struct {
+	method, path, key, contentType, body string
+}
+
+func (r request) do(t *testing.T, url string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), r.method, url+r.path, strings.NewReader(r.body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.key != "" {
+		req.Header.Set(door.KeyHeader, r.key)
+	}
+	if r.contentType != "" {
+		req.Header.Set("Content-Type", r.contentType)
+	}
+	response, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, strings.TrimSpace(string(body))
+}
+
+const entry = `{"Id":"a","MessageBody":"aa.bb.cc"}`
+
+func TestWhatTheAPIRefuses(t *testing.T) {
+	upstream, inbox, _ := queues(t)
+	url := serve(t, upstream, nil)
+	ok := request{"POST", "/transfers", key, "application/json", `{"entries":[` + entry + `]}`}
+	with := func(change func(*request)) request { r := ok; change(&r); return r }
+	for name, tc := range map[string]struct {
+		request request
+		status  int
+		message string
+	}{
+		"no key":             {with(func(r *request) { r.key = "" }), 403, "Forbidden"},
+		"another key":        {with(func(r *request) { r.key = key + "x" }), 403, "Forbidden"},
+		"another path":       {with(func(r *request) { r.path = "/transfer" }), 403, "Missing Authentication Token"},
+		"a path below":       {with(func(r *request) { r.path = "/transfers/1" }), 403, "Missing Authentication Token"},
+		"a double slash":     {with(func(r *request) { r.path = "//transfers" }), 403, "Missing Authentication Token"},
+		"another method":     {with(func(r *request) { r.method = "PUT" }), 403, "Missing Authentication Token"},
+		"a form":             {with(func(r *request) { r.contentType = "application/x-www-form-urlencoded" }), 415, "Unsupported Media Type"},
+		"no JSON":            {with(func(r *request) { r.body = "{" }), 400, "Invalid request body"},
+		"no body":            {with(func(r *request) { r.body = "" }), 400, "Invalid request body"},
+		"not the model":      {with(func(r *request) { r.body = `{"entries":[]}` }), 400, "Invalid request body"},
+		"a queue of its own": {with(func(r *request) { r.body = `{"entries":[` + entry + `],"QueueUrl":"x"}` }), 400, "Invalid request body"},
+		"more than 10 MB":    {with(func(r *request) { r.body = strings.Repeat(" ", 10<<20+1) }), 413, "Request Too Long"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			status, body := tc.request.do(t, url)
+			if want := fmt.Sprintf(`{"message":%q}`, tc.message); status != tc.status || body != want {
+				t.Errorf("got %d %s, want %d %s", status, body, tc.status, want)
+			}
+		})
+	}
+	if n := inbox.Counts().Visible; n != 0 {
+		t.Errorf("%d refused messages are in the inbox", n)
+	}
+	for name, r := range map[string]request{
+		"as it should be": ok,
+		"with a charset":  with(func(r *request) { r.contentType = "application/json; charset=utf-8" }),
+		"without a type":  with(func(r *request) { r.contentType = "" }),
+	} {
+		if status, body := r.do(t, url); status != 200 {
+			t.Errorf("%s: got %d %s", name, status, body)
+		}
+	}
+}
+
+func TestTheMailboxClientGetsThrough(t *testing.T) {
+	upstream, inbox, receipts := queues(t)
+	client := mailbox.Client{HTTP: mailbox.NewHTTPClient(), URL: serve(t, upstream, nil), Key: secret.New(key)}
+
+	var messages []string
+	for i := range 23 {
+		messages = append(messages, fmt.Sprintf("aa.bb.%d", i))
+	}
+	for i, err := range client.Send(t.Context(), messages) {
+		if err != nil {
+			t.Errorf("message %d: %v", i, err)
+		}
+	}
+	if n := inbox.Counts().Visible; n != len(messages) {
+		t.Errorf("%d messages in the inbox, want %d", n, len(messages))
+	}
+
+	body := `{"outcome":"copied","key":"\"你好\" \\"}`
+	if _, err := receipts.Send(sqs.Message{Body: body}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := client.Receive(t.Context())
+	if err != nil || len(got) != 1 || got[0].Body != body {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+	if err := client.Delete(t.Context(), []string{got[0].Handle}); err != nil {
+		t.Fatal(err)
+	}
+	if c := receipts.Counts(); c != (sqs.Counts{}) {
+		t.Errorf("%+v left", c)
+	}
+}
+
+// Ten entries of the largest size are one request; what SQS then fails by entry
+// is passed through as it is.
+func TestSQSAnswersPassThrough(t *testing.T) {
+	upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if got, want := r.Header.Get("X-Amz-Target")+" "+string(body), `AmazonSQS.SendMessageBatch {"Entries":[`+entry+`],"QueueUrl":"http://q/inbox"}`; got != want {
+			t.Errorf("integration request %s, want %s", got, want)
+		}
+		_, _ = io.WriteString(w, `{"Failed":[{"Id":"a"}]}`)
+	}))
+	defer upstream.Close()
+	url := serve(t, upstream.URL, func(c *apigw.Config) { c.Queues[door.Inbox] = "http://q/inbox" })
+	status, body := request{"POST", "/transfers", key, "application/json", `{"entries":[` + entry + `]}`}.do(t, url)
+	if status != 200 || body != `{"Failed":[{"Id":"a"}]}` {
+		t.Errorf("got %d %s", status, body)
+	}
+}
+
+func TestSQSErrorsBecomeUnavailable(t *testing.T) {
+	for _, code := range []int{400, 403, 500, 503} {
+		upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }))
+		url := serve(t, upstream.URL, nil)
+		if status, body := (request{method: "GET", path: "/receipts", key: key}).do(t, url); status != 503 || body != `{"message":"Service Unavailable"}` {
+			t.Errorf("SQS says %d: got %d %s", code, status, body)
+		}
+		upstream.Close()
+		if status, _ := (request{method: "GET", path: "/receipts", key: key}).do(t, url); status != 500 {
+			t.Errorf("SQS is gone: got %d, want 500", status)
+		}
+	}
+}
+
+func TestThrottle(t *testing.T) {
+	upstream, _, _ := queues(t)
+	url := serve(t, upstream, func(c *apigw.Config) { c.Rate, c.Burst = 1e-9, 3 })
+	get := request{method: "GET", path: "/receipts", key: key}
+	// Strangers do not use up what the key's owner may do.
+	for range 5 {
+		(request{method: "GET", path: "/receipts", key: "other"}).do(t, url)
+	}
+	var got []int
+	for range 5 {
+		status, body := get.do(t, url)
+		got = append(got, status)
+		if status == 429 && body != `{"message":"Too Many Requests"}` {
+			t.Errorf("got %s", body)
+		}
+	}
+	if diff := cmp.Diff([]int{200, 200, 200, 429, 429}, got); diff != "" {
+		t.Errorf("answers (-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryRouteNeedsAQueue(t *testing.T) {
+	if _, err := apigw.New(apigw.Config{Key: secret.New(key)}); err == nil || !strings.Contains(err.Error(), "inbox") {
+		t.Errorf("got %v, want an error that names the queue", err)
+	}
+}
+
+func BenchmarkSend(b *testing.B) {
+	s := sqs.New(sqs.Config{})
+	for _, name := range []string{"inbox", "receipts"} {
+		if _, err := s.Create(name, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	upstream := httptest.NewServer(s)
+	defer upstream.Close()
+	api, err := apigw.New(apigw.Config{Key: secret.New(key), SQS: upstream.URL, Queues: map[door.Queue]string{
+		door.Inbox: upstream.URL + "/0/inbox", door.Receipts: upstream.URL + "/0/receipts",
+	}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	body, _ := json.Marshal(map[string]any{"entries": []map[string]string{{"Id": "a", "MessageBody": "a.b." + strings.Repeat("c", 4096)}}})
+	for b.Loop() {
+		r := httptest.NewRequestWithContext(context.Background(), "POST", "//transfers", strings.NewReader(string(body)))
+		r.Header.Set(door.KeyHeader, key)
+		w := httptest.NewRecorder()
+		api.ServeHTTP(w, r)
+		if w.Code != 200 {
+			b.Fatal(w.Code, w.Body)
+		}
+	}
+}

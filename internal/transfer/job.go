@@ -1,0 +1,51 @@
+package transfer
+
+import (
+	"errors"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/journal"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// job is one call of Put.
+type job struct {
+	*Engine
+	t *wire.Transfer
+
+	metadata map[string]string // of the destination object
+	overflow bool              // our entries had no room: the journal holds the order
+	order    *journal.Order    // what Advance returned; nil until then
+
+	finished, remaining int // parts
+	residue             error
+}
+
+func (e *Engine) newJob(t *wire.Transfer) (*job, error) {
+	j := &job{Engine: e, t: t, remaining: 1}
+	if err := checkStorageClass(t.Object.StorageClass); err != nil {
+		return nil, err
+	}
+	var err error
+	j.metadata, j.overflow, err = metadata(t)
+	if err != nil {
+		return nil, err
+	}
+	return j, nil
+}
+
+// leave notes an error that does not change how the transfer ends.
+func (j *job) leave(err error) { j.residue = errors.Join(j.residue, err) }
+
+func checkStorageClass(class string) error {
+	if unreachable[class] {
+		return fault.Permanentf("storage-class", "storage class: got %s, which a general purpose bucket cannot hold, expected another", class)
+	}
+	return nil
+}
+
+// unreachable are the storage classes that belong to other kinds of buckets.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_PutObject.html
+var unreachable = map[string]bool{
+	"OUTPOSTS": true, "SNOW": true, "EXPRESS_ONEZONE": true, "FSX_OPENZFS": true, "FSX_ONTAP": true,
+}

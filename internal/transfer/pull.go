@@ -1,0 +1,172 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// classBorder is the fault class of a source that cannot be reached: transient.
+const classBorder = "border"
+
+// setback is an error of one attempt that the next may not meet.
+type setback struct {
+	err   error
+	after time.Duration // the source asked for, or 0
+}
+
+func (s setback) Error() string { return s.err.Error() }
+func (s setback) Unwrap() error { return s.err }
+
+// pull fills buf with the source's bytes from offset on, in ranges of at most
+// RangeSize, each of which is retried alone.
+func (j *job) pull(ctx context.Context, offset int64, buf []byte) error {
+	if int64(len(buf)) <= j.RangeSize {
+		return j.pullRange(ctx, offset, buf)
+	}
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(j.Connections)
+	for from := int64(0); from < int64(len(buf)); from += j.RangeSize {
+		g.Go(func() error {
+			return j.pullRange(ctx, offset+from, buf[from:min(from+j.RangeSize, int64(len(buf)))])
+		})
+	}
+	return g.Wait()
+}
+
+// pullRange fills buf from offset on. After an attempt that broke off it goes on
+// from the byte where it stopped; it gives up after Attempts in a row that
+// brought next to nothing.
+func (j *job) pullRange(ctx context.Context, offset int64, buf []byte) error {
+	progress := max(1, min(64<<10, len(buf)/8))
+	have, failures := 0, 0
+	for {
+		n, err := j.attempt(ctx, offset+int64(have), buf[have:])
+		have += n
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		again, ok := errors.AsType[setback](err)
+		if !ok {
+			return err
+		}
+		if n >= progress {
+			failures = 0
+		}
+		failures++
+		if failures >= j.Attempts || again.after > j.MaxBackoff {
+			return fault.After(again.after, fault.Transientf(classBorder, "pull bytes %d-%d: gave up after attempt %d in a row: %w",
+				offset, offset+int64(len(buf))-1, failures, again.err))
+		}
+		if err := j.pause(ctx, failures, again.after); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt makes one request for buf's bytes and returns how many came. An error
+// that is worth another attempt is a setback.
+func (j *job) attempt(ctx context.Context, offset int64, buf []byte) (int, error) {
+	if err := j.connections.Acquire(ctx, 1); err != nil {
+		return 0, context.Cause(ctx)
+	}
+	defer j.connections.Release(1)
+	if !j.Now().Before(j.t.NotAfter) {
+		return 0, ended{wire.Expired, "the URL's time is over"}
+	}
+	watched, dog := watch(ctx, j.StallWindow, j.StallFloor)
+	defer dog.stop()
+
+	req, err := http.NewRequestWithContext(watched, http.MethodGet, j.t.URL.Reveal(), nil)
+	if err != nil {
+		return 0, fault.Permanentf("url-refused", "pull: the URL is malformed") // err quotes it
+	}
+	req.Header.Set("If-Match", `"`+j.t.Source.ETag+`"`)
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("User-Agent", "s3ferry")
+	if len(buf) > 0 { // an empty object has no range that could be asked for
+		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(buf))-1))
+	}
+	resp, err := j.HTTP.Do(req)
+	if err != nil {
+		return 0, lost(watched, err)
+	}
+	defer resp.Body.Close() //nolint:errcheck // only read
+	if err := j.checkAnswer(resp, offset, int64(len(buf))); err != nil {
+		return 0, err
+	}
+	n, err := io.ReadFull(&counted{resp.Body, dog}, buf)
+	if err != nil {
+		return n, lost(watched, fmt.Errorf("got %d of %d bytes: %w", n, len(buf), err))
+	}
+	return n, nil
+}
+
+// lost makes a setback of an error of the network, without the URL that
+// net/http quotes. What the dialler refused for good stays so.
+func lost(ctx context.Context, err error) error {
+	if u, ok := errors.AsType[*url.Error](err); ok {
+		err = u.Err
+	}
+	if fault.IsPermanent(err) {
+		return err
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return setback{err: err}
+}
+
+// watchdog ends an attempt whose bytes come too slowly, the wait for the answer
+// included.
+type watchdog struct {
+	read   atomic.Int64 // bytes in this window
+	timer  *time.Timer
+	cancel context.CancelCauseFunc
+}
+
+func watch(ctx context.Context, window time.Duration, floor int64) (context.Context, *watchdog) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	d := &watchdog{cancel: cancel}
+	least := int64(float64(floor) * window.Seconds())
+	started := make(chan struct{})
+	d.timer = time.AfterFunc(window, func() {
+		<-started // d.timer is set
+		if n := d.read.Swap(0); n < least {
+			cancel(fmt.Errorf("stalled: %d bytes in %s, expected at least %d", n, window, least))
+			return
+		}
+		d.timer.Reset(window)
+	})
+	close(started)
+	return ctx, d
+}
+
+func (d *watchdog) stop() {
+	d.timer.Stop()
+	d.cancel(context.Canceled)
+}
+
+type counted struct {
+	r io.Reader
+	d *watchdog
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.d.read.Add(int64(n))
+	return n, err
+}

@@ -1,0 +1,188 @@
+// Package transfer carries one object version from a presigned URL into the
+// destination bucket. It knows S3 and bytes; queues, Lambda and signatures are
+// other packages' business.
+//
+// Small objects take one GET and one conditional PUT. Large ones take a
+// multipart upload whose parts are pulled in parallel, each range pinned to the
+// source's ETag; what is done survives the invocation, since the journal names
+// the upload and S3 lists its parts.
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/semaphore"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/journal"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// Defaults of Options.
+const (
+	DefaultConnections = 16
+	DefaultPartSize    = 8 << 20
+	DefaultRangeSize   = 16 << 20
+	DefaultMemory      = 512 << 20
+	DefaultAttempts    = 10
+	DefaultBackoff     = 200 * time.Millisecond
+	DefaultMaxBackoff  = 20 * time.Second
+	DefaultStallWindow = 10 * time.Second
+	DefaultStallFloor  = 8 << 10
+)
+
+// Options configures an Engine. Zero means default.
+type Options struct {
+	S3      S3     // of the destination; required
+	Bucket  string // destination; required
+	Journal *journal.Journal
+	HTTP    *http.Client // to the source; must not follow redirects
+
+	Connections int   // GETs under way at once, over all transfers
+	PartSize    int64 // bytes; an object up to this is small. Grown where 10,000 parts would not do
+	RangeSize   int64 // bytes of one GET at most: a larger part is pulled in several
+	Memory      int64 // bytes of part buffers, over all transfers; at least one part
+
+	Attempts    int           // of one range in a row that bring next to nothing
+	Backoff     time.Duration // longest wait before the second attempt; doubles from there
+	MaxBackoff  time.Duration // longest wait before any attempt
+	StallWindow time.Duration // a connection slower than StallFloor over this is given up
+	StallFloor  int64         // bytes per second
+
+	// HeadThenWrite is for a destination without conditional writes: it is
+	// asked before each write instead, which leaves a gap for a race.
+	HeadThenWrite bool
+
+	Now func() time.Time
+}
+
+func (o Options) resolve() Options {
+	o.Connections = or(o.Connections, DefaultConnections)
+	o.PartSize = or(o.PartSize, DefaultPartSize)
+	o.RangeSize = or(o.RangeSize, DefaultRangeSize)
+	o.Memory = or(o.Memory, DefaultMemory)
+	o.PartSize = min(o.PartSize, o.Memory)
+	o.Attempts = or(o.Attempts, DefaultAttempts)
+	o.Backoff = or(o.Backoff, DefaultBackoff)
+	o.MaxBackoff = or(o.MaxBackoff, DefaultMaxBackoff)
+	o.StallWindow = or(o.StallWindow, DefaultStallWindow)
+	o.StallFloor = or(o.StallFloor, DefaultStallFloor)
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// Engine carries transfers under one budget of connections and one of memory.
+// It is safe for concurrent use; there is one per process.
+type Engine struct {
+	Options
+	connections *semaphore.Weighted
+	memory      *memory
+}
+
+// New returns an Engine.
+func New(o Options) *Engine {
+	o = o.resolve()
+	return &Engine{
+		Options:     o,
+		connections: semaphore.NewWeighted(int64(o.Connections)),
+		memory:      newMemory(o.Memory),
+	}
+}
+
+// Result is how a transfer ended.
+type Result struct {
+	Outcome  wire.Outcome  // copied, skipped, superseded, gone or expired
+	Bytes    int64         // of the object if copied, else 0
+	Verified wire.Verified // if copied
+
+	// Residue is what could not be tidied up after a transfer that ended all
+	// the same. The buckets' lifecycle rules take it; it is worth a line of log.
+	Residue error
+}
+
+// Unfinished is the error of a Put whose time was up first. What is done stays
+// done: the next Put of the same transfer goes on from there.
+type Unfinished struct {
+	Parts     int // finished by this call
+	Remaining int // still to do
+	Err       error
+}
+
+func (u *Unfinished) Error() string {
+	return fmt.Sprintf("time is up with %d parts finished and %d to do: %v", u.Parts, u.Remaining, u.Err)
+}
+
+// Unwrap returns what ended the time.
+func (u *Unfinished) Unwrap() error { return u.Err }
+
+// ended is the error by which a transfer leaves early with an outcome that is
+// none.
+type ended struct {
+	outcome wire.Outcome
+	why     string
+}
+
+func (e ended) Error() string { return fmt.Sprintf("%s: %s", e.outcome, e.why) }
+
+// Put carries t, whose URL the caller has checked, to the same key of the
+// destination bucket. A key of which a newer event has arrived is left alone,
+// as is one that already has this event's object.
+//
+// redelivered says that an earlier Put of t may have done something; then a
+// small object is looked for before it is pulled.
+//
+// New work stops a while before the deadline of ctx, so that what was pulled
+// can be stored; the error is then *Unfinished. Any other error has a class
+// from package fault. An outcome of expired leaves the upload in place for the
+// next URL.
+func (e *Engine) Put(ctx context.Context, t *wire.Transfer, redelivered bool) (Result, error) {
+	j, err := e.newJob(t)
+	if err != nil {
+		return Result{}, err
+	}
+	work, cancel := checkpointed(ctx)
+	defer cancel()
+
+	var verified wire.Verified
+	if t.Source.Size <= e.PartSize {
+		verified, err = j.small(ctx, work, redelivered)
+	} else {
+		verified, err = j.large(ctx, work, redelivered)
+	}
+	if err == nil {
+		return Result{Outcome: wire.Copied, Bytes: t.Source.Size, Verified: verified, Residue: j.residue}, nil
+	}
+	if end, ok := errors.AsType[ended](err); ok {
+		return Result{Outcome: end.outcome, Residue: j.residue}, nil
+	}
+	if work.Err() != nil && !fault.IsPermanent(err) {
+		return Result{}, &Unfinished{Parts: j.finished, Remaining: j.remaining, Err: context.Cause(work)}
+	}
+	return Result{}, fmt.Errorf("put %q: %w", t.Source.Key, err)
+}
+
+// checkpointed returns a context for pulls: it ends before ctx by what storing
+// the parts in flight may take.
+func checkpointed(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	const most, share = 20 * time.Second, 5
+	reserve := min(most, time.Until(deadline)/share)
+	return context.WithDeadline(ctx, deadline.Add(-reserve))
+}

@@ -1,0 +1,191 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/journal"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// upload is the multipart upload that the journal names for the transfer.
+type upload struct {
+	*journal.Upload
+	crc   crc
+	parts []part
+	done  map[int32]donePart // by number
+}
+
+// donePart is a part that the destination holds.
+type donePart struct {
+	etag string
+	sum  string // CRC in base64
+}
+
+func (u *upload) missing() []part {
+	var missing []part
+	for _, p := range u.parts {
+		if _, ok := u.done[p.number]; !ok {
+			missing = append(missing, p)
+		}
+	}
+	return missing
+}
+
+// open returns the upload that an earlier delivery began, or begins one.
+func (j *job) open(ctx context.Context) (*upload, error) {
+	held, err := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.t.Source.Key)
+	if err != nil {
+		return nil, err
+	}
+	if held != nil {
+		return j.adopt(held)
+	}
+	return j.begin(ctx, nil)
+}
+
+// reopen begins another upload in place of u.
+func (j *job) reopen(ctx context.Context, u *upload) (*upload, error) {
+	fresh, err := j.begin(ctx, u.Upload)
+	if err != nil {
+		return u, err
+	}
+	return fresh, nil
+}
+
+// begin creates an upload and enters it into the journal in place of old. Where
+// another worker came first, ours is aborted and theirs returned.
+func (j *job) begin(ctx context.Context, old *journal.Upload) (*upload, error) {
+	partSize, err := j.partSize(j.t.Source.Size)
+	if err != nil {
+		return nil, err
+	}
+	algorithm := computed.name
+	if sum, ok := sourceChecksum(j.t); ok && crcs[sum.algorithm].sum != nil {
+		algorithm = sum.algorithm
+	}
+	out, err := j.S3.CreateMultipartUpload(ctx, j.createInput(algorithm), j.expires)
+	if err != nil {
+		return nil, judgeError("create multipart upload", err)
+	}
+	ours := journal.Upload{
+		Transfer: j.t.ID, Bucket: j.Bucket, Key: j.t.Source.Key, ID: aws.ToString(out.UploadId),
+		PartSize: partSize, Algorithm: string(algorithm),
+	}
+	held, err := j.Journal.Claim(ctx, ours, old)
+	if err != nil || held.ID != ours.ID {
+		j.leave(j.abort(ctx, &upload{Upload: &ours}))
+	}
+	if err != nil {
+		return nil, err
+	}
+	return j.adopt(held)
+}
+
+// adopt checks that an upload from the journal can be worked on here.
+func (j *job) adopt(held *journal.Upload) (*upload, error) {
+	c, ok := crcs[types.ChecksumAlgorithm(held.Algorithm)]
+	if !ok || (j.t.Source.Size-1)/held.PartSize >= maxParts {
+		return nil, fault.Permanentf(journal.ClassCorrupt, "read journal entry of %s: got algorithm %q and part size %d, expected a CRC and at most %d parts",
+			held.Transfer, held.Algorithm, held.PartSize, maxParts)
+	}
+	if held.PartSize > j.Memory {
+		return nil, fault.Permanentf("memory-budget", "resume upload %s: its parts of %d bytes don't fit into the memory budget, expected at least that, got %d",
+			held.ID, held.PartSize, j.Memory)
+	}
+	return &upload{Upload: held, crc: c, parts: cut(j.t.Source.Size, held.PartSize), done: map[int32]donePart{}}, nil
+}
+
+// list asks the destination which parts of u it holds. A part of another size or
+// without a checksum counts as missing.
+func (j *job) list(ctx context.Context, u *upload) error {
+	in := &s3.ListPartsInput{Bucket: &j.Bucket, Key: &j.t.Source.Key, UploadId: &u.ID}
+	pages := s3.NewListPartsPaginator(j.S3, in)
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return judgeError("list parts of "+u.ID, err)
+		}
+		if page.Key != nil && *page.Key != j.t.Source.Key {
+			return fault.Permanentf(journal.ClassCorrupt, "list parts of %s: got those of %q, expected %q", u.ID, *page.Key, j.t.Source.Key)
+		}
+		for _, p := range page.Parts {
+			i := int(aws.ToInt32(p.PartNumber)) - 1
+			sum := aws.ToString(u.crc.listed(p))
+			if _, err := u.crc.parse(sum); err != nil || i < 0 || i >= len(u.parts) || aws.ToInt64(p.Size) != u.parts[i].size {
+				continue
+			}
+			u.done[u.parts[i].number] = donePart{aws.ToString(p.ETag), sum}
+		}
+	}
+	return nil
+}
+
+// store uploads one part, again and again from buf while the destination is busy.
+func (j *job) store(ctx context.Context, u *upload, p part, buf []byte) (donePart, error) {
+	sum := u.crc.of(buf)
+	d := donePart{sum: sum.value}
+	err := j.persist(ctx, func() error {
+		out, err := j.S3.UploadPart(ctx, &s3.UploadPartInput{
+			Bucket: &j.Bucket, Key: &j.t.Source.Key, UploadId: &u.ID, PartNumber: &p.number,
+			Body: bytes.NewReader(buf), ContentLength: &p.size, ChecksumAlgorithm: sum.algorithm,
+		}, given(sum))
+		if err != nil {
+			return judgeError(fmt.Sprintf("upload part %d of %s", p.number, u.ID), err)
+		}
+		d.etag = aws.ToString(out.ETag)
+		return nil
+	})
+	return d, err
+}
+
+// complete makes the object of u's parts, under c. The destination compares the
+// checksum of the whole with the source's, or with that of the pulled bytes.
+func (j *job) complete(ctx context.Context, u *upload, c condition) (wire.Verified, error) {
+	sum, verified := checksum{}, wire.ByFullObject
+	if source, ok := sourceChecksum(j.t); ok && source.algorithm == u.crc.name {
+		sum = source
+	} else {
+		var err error
+		if sum, err = u.crc.whole(u.parts, u.done); err != nil {
+			return "", fault.Transientf(classDigest, "complete upload %s: %w", u.ID, err)
+		}
+		verified = wire.ByLength
+	}
+	completed := make([]types.CompletedPart, 0, len(u.parts))
+	for _, p := range u.parts {
+		completed = append(completed, u.crc.completed(p, u.done[p.number]))
+	}
+	err := j.commit(ctx, c, func(c condition) (string, error) {
+		in := &s3.CompleteMultipartUploadInput{
+			Bucket: &j.Bucket, Key: &j.t.Source.Key, UploadId: &u.ID,
+			MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
+			ChecksumType:    types.ChecksumTypeFullObject, MpuObjectSize: &j.t.Source.Size,
+		}
+		in.IfMatch, in.IfNoneMatch = c.headers()
+		out, err := j.S3.CompleteMultipartUpload(ctx, in, whole(sum))
+		if err != nil {
+			return "", judgeError("complete multipart upload "+u.ID, err)
+		}
+		return aws.ToString(out.ETag), nil
+	})
+	return verified, err
+}
+
+// abort ends u. One that is gone already is as good.
+func (j *job) abort(ctx context.Context, u *upload) error {
+	_, err := j.S3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+		Bucket: &j.Bucket, Key: &j.t.Source.Key, UploadId: &u.ID,
+	})
+	if err = judgeError("abort multipart upload "+u.ID, err); err != nil && !errors.Is(err, errUploadLost) {
+		return err
+	}
+	return nil
+}
