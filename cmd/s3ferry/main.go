@@ -66,7 +66,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newLocal())
+	root.AddCommand(newLocal(), newDemo())
 	return root
 }
 

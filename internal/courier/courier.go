@@ -111,7 +111,8 @@ func (c *Courier) drain(ctx context.Context, secret link.Secret, round *tally) e
 
 // worst returns the error to tell of: several loops mostly fail for one reason,
 // and a closed border is the least of them.
-func worst(errs []error) (worst error) {
+func worst(errs []error) error {
+	var worst error
 	for _, err := range errs {
 		if worst == nil || err != nil && fault.Class(worst) == mailbox.Border {
 			worst = err

@@ -181,6 +181,10 @@ func (c *Cloud) Failed() <-chan error { return c.failed }
 // Function returns the host of a function: "sender", "receiver" or "courier".
 func (c *Cloud) Function(name string) *lambda.Host { return c.hosts[name] }
 
+// ServerPIDs returns the processes of the source's and the destination's S3
+// server.
+func (c *Cloud) ServerPIDs() [2]int { return [2]int{c.source.Pid(), c.dest.Pid()} }
+
 func (c *Cloud) check(context.Context) error {
 	if n := c.options.ReceiverConcurrency; n < 1 {
 		return fmt.Errorf("receiver concurrency: got %d, expected at least 1", n)

@@ -108,7 +108,7 @@ func (q *Queue) Settle(ctx context.Context, messages []events.SQSMessage, errs [
 			continue
 		}
 		delay := q.delay(Receives(m), fault.RetryAfter(errs[i]))
-		q.log(ctx, slog.LevelWarn, "message will be tried again", m, errs[i], slog.Duration("delay", delay))
+		q.log(ctx, slog.LevelWarn, "message will be tried again", m, errs[i], slog.Int64("delayMillis", delay.Milliseconds()))
 		response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
 		hidden = append(hidden, visibility(i, m, delay))
 	}

@@ -112,7 +112,8 @@ func (j *job) bring(ctx, pulls context.Context, u *upload, p part) (donePart, er
 			return d, err
 		}
 	}
-	return donePart{}, settled(err)
+	// Not errDigest any more: one part is no reason to begin all over.
+	return donePart{}, fault.Transientf(classDigest, "part %d: %v", p.number, err)
 }
 
 // tidy ends the upload of a transfer that has ended with err. One that goes on

@@ -1,0 +1,388 @@
+package courier
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/s3ferry/s3ferry/internal/event"
+	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/link"
+	"github.com/s3ferry/s3ferry/internal/mailbox"
+	"github.com/s3ferry/s3ferry/internal/mailbox/mailboxtest"
+	"github.com/s3ferry/s3ferry/internal/secret"
+	"github.com/s3ferry/s3ferry/internal/settle"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// queues is an outbox and its dead-letter queue.
+type queues struct {
+	settle.SQS // for what a courier never asks
+
+	mu     sync.Mutex
+	steps  *[]string // what happened, in order
+	outbox []string
+	dead   []*sqs.SendMessageInput
+	refuse func(body string) bool // an entry of a batch
+	err    error                  // of every call
+}
+
+func (q *queues) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if *in.QueueUrl != "the-outbox" {
+		return nil, errors.New("another queue")
+	}
+	if q.err != nil {
+		return nil, q.err
+	}
+	var out sqs.SendMessageBatchOutput
+	for _, e := range in.Entries {
+		if q.refuse != nil && q.refuse(*e.MessageBody) {
+			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("InternalError")})
+			continue
+		}
+		q.outbox = append(q.outbox, *e.MessageBody)
+		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id})
+	}
+	*q.steps = append(*q.steps, "outbox")
+	return &out, nil
+}
+
+func (q *queues) SendMessage(_ context.Context, in *sqs.SendMessageInput, _ ...func(*sqs.Options)) (*sqs.SendMessageOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err != nil {
+		return nil, q.err
+	}
+	q.dead = append(q.dead, in)
+	return &sqs.SendMessageOutput{}, nil
+}
+
+type lines struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// last returns the last line with the message.
+func (l *lines) last(t *testing.T, message string) map[string]any {
+	t.Helper()
+	var found map[string]any
+	for line := range strings.Lines(l.String()) {
+		var m map[string]any
+		if err := json.Unmarshal([]byte(line), &m); err != nil {
+			t.Fatal(err)
+		}
+		if m["msg"] == message {
+			found = m
+		}
+	}
+	return found
+}
+
+func newCourier(t *testing.T) (*Courier, *mailboxtest.Server, *queues, *lines) {
+	api := mailboxtest.New(t)
+	q := &queues{steps: &[]string{}}
+	api.Fault = func(route string, _ []byte) *mailboxtest.Answer {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		*q.steps = append(*q.steps, route)
+		return nil
+	}
+	var out lines
+	log := slog.New(slog.NewJSONHandler(&out, nil))
+	t.Cleanup(func() {
+		if strings.Contains(out.String(), api.Key) {
+			t.Errorf("the API key is in the log:\n%s", out.String())
+		}
+	})
+	key := api.Key
+	return &Courier{
+		Link: &link.Cache[link.Secret]{Fetch: func(context.Context) (link.Secret, error) {
+			return link.Secret{APIURL: api.URL, APIKey: secret.New(key)}, nil
+		}},
+		HTTP: mailbox.NewHTTPClient(), SQS: q,
+		Outbox: &settle.Queue{SQS: q, URL: "the-outbox", DeadLetterURL: "the-dead", Log: log},
+		Log:    log,
+	}, api, q, &out
+}
+
+var born = time.Date(2026, 11, 23, 8, 0, 0, 0, time.UTC)
+
+func receipt(t *testing.T, key string, outcome wire.Outcome) (string, wire.Source) {
+	t.Helper()
+	r := wire.Receipt{
+		Outcome: outcome, Attempts: 1, Millis: 40, At: born.Add(3 * time.Second),
+		Source: wire.Source{Region: "us-east-1", Bucket: "source", Key: key, VersionID: "v1", ETag: "e1", Size: 7, Sequencer: "0061", EventTime: born},
+	}
+	r.ID = wire.ID(wire.OpPut, r.Source)
+	switch outcome {
+	case wire.Copied:
+		r.Bytes, r.Verified = 7, wire.ByFullObject
+	case wire.Failed, wire.Refused:
+		r.Class, r.Reason = "bad-luck", "because of it"
+	}
+	body, err := wire.EncodeReceipt(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return body, r.Source
+}
+
+func TestARoundOfEveryOutcome(t *testing.T) {
+	c, api, q, out := newCourier(t)
+	want := map[string]any{"bytes": 35.0, "longestLagMillis": 3000.0, "malformed": 0.0}
+	for i, outcome := range wire.Outcomes() {
+		for n := range 5 {
+			body, _ := receipt(t, fmt.Sprintf("%d/%d", i, n), outcome)
+			api.Put(body)
+		}
+		want[string(outcome)] = 5.0
+	}
+	if err := c.Handle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left := api.Left(); len(left) != 0 {
+		t.Errorf("%d receipts left", len(left))
+	}
+	if len(q.outbox) != 5 || len(q.dead) != 0 {
+		t.Errorf("%d events in the outbox and %d dead letters, expected the 5 expired", len(q.outbox), len(q.dead))
+	}
+	got := out.last(t, "round ended")
+	for name := range got {
+		if name == "time" || name == "level" || name == "msg" {
+			delete(got, name)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("summary (-want +got):\n%s", diff)
+	}
+	if n := strings.Count(out.String(), `"msg":"receipt"`); n != 35 {
+		t.Errorf("%d receipts in the log, expected 35", n)
+	}
+	if n := strings.Count(out.String(), `"class":"bad-luck","reason":"because of it"`); n != 10 {
+		t.Errorf("%d reasons in the log, expected 10", n)
+	}
+}
+
+func TestABurstIsDrained(t *testing.T) {
+	c, api, _, out := newCourier(t)
+	for i := range 333 {
+		body, _ := receipt(t, fmt.Sprint(i), wire.Copied)
+		api.Put(body)
+	}
+	if err := c.Handle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := out.last(t, "round ended")["copied"]; got != 333.0 || len(api.Left()) != 0 {
+		t.Errorf("counted %v of 333, %d left", got, len(api.Left()))
+	}
+}
+
+func TestExpiredIsSentAgainBeforeItIsDeleted(t *testing.T) {
+	c, api, q, _ := newCourier(t)
+	body, source := receipt(t, "数据/1+1 %.txt", wire.Expired)
+	api.Put(body)
+	if err := c.Handle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	steps := slices.DeleteFunc(*q.steps, func(s string) bool { return s == "ReceiveReceipts" })
+	if diff := cmp.Diff([]string{"outbox", "DeleteReceipts"}, steps); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+	got, err := event.Parse(q.outbox[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]wire.Source{source}, got.Created); diff != "" {
+		t.Errorf("event (-want +got):\n%s", diff)
+	}
+}
+
+func TestTheOutboxRefuses(t *testing.T) {
+	for name, set := range map[string]func(*queues){
+		"all": func(q *queues) { q.err = errors.New("queue away") },
+		"one": func(q *queues) { q.refuse = func(body string) bool { return strings.Contains(body, `"key":"b"`) } },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, api, q, _ := newCourier(t)
+			set(q)
+			var bodies []string
+			for key, outcome := range map[string]wire.Outcome{"a": wire.Expired, "b": wire.Expired, "c": wire.Copied} {
+				body, _ := receipt(t, key, outcome)
+				bodies = append(bodies, body)
+			}
+			api.Put(bodies...)
+			if err := c.Handle(t.Context()); err == nil || !strings.Contains(err.Error(), "back into the outbox") {
+				t.Errorf("got %v", err)
+			}
+			left := api.Left()
+			if want := 2 - len(q.outbox); len(left) != want {
+				t.Errorf("%d receipts left, expected the %d that are not in the outbox", len(left), want)
+			}
+			for _, body := range left {
+				if strings.Contains(body, `"key":"c"`) {
+					t.Error("the copied one was left too")
+				}
+			}
+		})
+	}
+}
+
+// An unreadable receipt neither comes back for ever nor disappears.
+func TestMalformedReceipts(t *testing.T) {
+	c, api, q, out := newCourier(t)
+	good, _ := receipt(t, "a", wire.Copied)
+	newer := strings.Replace(good, `{"v":1`, `{"v":2`, 1)
+	api.Put("hello", newer, good)
+	if err := c.Handle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var dead []string
+	for _, m := range q.dead {
+		dead = append(dead, *m.MessageBody)
+		if *m.QueueUrl != "the-dead" || *m.MessageAttributes[settle.ClassAttribute].StringValue != malformed {
+			t.Errorf("dead letter %+v", m)
+		}
+	}
+	slices.Sort(dead)
+	if diff := cmp.Diff([]string{"hello", newer}, dead); diff != "" {
+		t.Errorf("dead letters (-want +got):\n%s", diff)
+	}
+	if got := out.last(t, "round ended"); got["malformed"] != 2.0 || got["copied"] != 1.0 || len(api.Left()) != 0 {
+		t.Errorf("got %v, %d left", got, len(api.Left()))
+	}
+}
+
+func TestMalformedReceiptsStayWhereTheDeadLetterQueueIsAway(t *testing.T) {
+	c, api, q, _ := newCourier(t)
+	q.err = errors.New("queue away")
+	api.Put("hello")
+	if err := c.Handle(t.Context()); err == nil || len(api.Left()) != 1 {
+		t.Errorf("got %v, %d left", err, len(api.Left()))
+	}
+}
+
+func TestNotLinkedIsNoError(t *testing.T) {
+	c, api, _, out := newCourier(t)
+	c.Link.Fetch = func(context.Context) (link.Secret, error) {
+		return link.Secret{}, fault.Transient("not-linked", link.ErrNotLinked)
+	}
+	if err := c.Handle(t.Context()); err != nil || len(api.Requests()) != 0 {
+		t.Errorf("got %v after %d requests", err, len(api.Requests()))
+	}
+	if strings.Count(out.String(), "s3ferry link") != 1 || strings.Count(out.String(), "\n") != 1 {
+		t.Errorf("got the log %s", out)
+	}
+}
+
+func TestTheLinkSecretCannotBeRead(t *testing.T) {
+	c, _, _, _ := newCourier(t)
+	c.Link.Fetch = func(context.Context) (link.Secret, error) { return link.Secret{}, errors.New("denied") }
+	if err := c.Handle(t.Context()); err == nil {
+		t.Error("got no error")
+	}
+}
+
+func TestTheLinkSecretIsReadAgain(t *testing.T) {
+	for name, renewed := range map[string]bool{"and is new": true, "and is the same": false} {
+		t.Run(name, func(t *testing.T) {
+			c, api, _, _ := newCourier(t)
+			body, _ := receipt(t, "a", wire.Copied)
+			api.Put(body)
+			reads := 0
+			right := c.Link.Fetch
+			c.Link.Fetch = func(ctx context.Context) (link.Secret, error) {
+				s, err := right(ctx)
+				if reads++; reads == 1 || !renewed {
+					s.APIKey = secret.New("an old key")
+				}
+				return s, err
+			}
+			err := c.Handle(t.Context())
+			if reads != 2 {
+				t.Errorf("%d reads, expected 2", reads)
+			}
+			if renewed && (err != nil || len(api.Left()) != 0) {
+				t.Errorf("got %v, %d left", err, len(api.Left()))
+			}
+			if !renewed && (!errors.Is(err, mailbox.ErrDenied) || strings.Contains(err.Error(), "an old key")) {
+				t.Errorf("got %v, expected a denial", err)
+			}
+		})
+	}
+}
+
+func TestAClosedBorderIsNoError(t *testing.T) {
+	c, api, _, out := newCourier(t)
+	api.Fault = func(string, []byte) *mailboxtest.Answer {
+		return &mailboxtest.Answer{Status: http.StatusServiceUnavailable, RetryAfter: "600"}
+	}
+	if err := c.Handle(t.Context()); err != nil {
+		t.Errorf("got %v", err)
+	}
+	if out.last(t, "round cut short")["class"] != mailbox.Border {
+		t.Errorf("the log is silent about it: %s", out)
+	}
+}
+
+func TestNoRoundWithoutTime(t *testing.T) {
+	c, api, _, _ := newCourier(t)
+	body, _ := receipt(t, "a", wire.Copied)
+	api.Put(body)
+	ctx, cancel := context.WithTimeout(t.Context(), reserve)
+	defer cancel()
+	if err := c.Handle(ctx); err != nil || len(api.Requests()) != 0 || len(api.Left()) != 1 {
+		t.Errorf("got %v, %d requests, %d left", err, len(api.Requests()), len(api.Left()))
+	}
+}
+
+func TestReceiptsThatCannotBeDeletedComeAgain(t *testing.T) {
+	c, api, _, _ := newCourier(t)
+	body, _ := receipt(t, "a", wire.Copied)
+	api.Put(body)
+	api.Refuse = func(string) (string, bool) { return "ReceiptHandleIsInvalid", true }
+	if err := c.Handle(t.Context()); err == nil || len(api.Left()) != 1 {
+		t.Errorf("got %v, %d left", err, len(api.Left()))
+	}
+}
+
+func TestFromEnvironment(t *testing.T) {
+	t.Setenv("S3FERRY_OUTBOX_URL", "")
+	if _, err := FromEnvironment(t.Context()); err == nil || !strings.Contains(err.Error(), "S3FERRY_OUTBOX_DLQ_URL") {
+		t.Errorf("got %v", err)
+	}
+	t.Setenv("AWS_REGION", "us-east-1")
+	for _, name := range []string{"S3FERRY_OUTBOX_URL", "S3FERRY_OUTBOX_DLQ_URL", "S3FERRY_LINK_SECRET"} {
+		t.Setenv(name, "x")
+	}
+	if _, err := FromEnvironment(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
