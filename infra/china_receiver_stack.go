@@ -37,8 +37,8 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 		Architecture:      architecture(cfg.Architecture),
 		AlarmTopic:        alarmTopic,
 	})
-	output(stack, "MailboxUrl", "Address of the mailbox", mailbox.Api().Url())
-	output(stack, "MailboxApiKeyId", "Id of the API key, whose value API Gateway tells", mailbox.ApiKey().KeyId())
+	output(stack, "MailboxUrl", "Address of the mailbox", mailbox.API().Url())
+	output(stack, "MailboxApiKeyId", "Id of the API key, whose value API Gateway tells", mailbox.APIKey().KeyId())
 	output(stack, "TrustParameterName", "Parameter with the public keys and sources that are trusted", receiver.TrustParameter().ParameterName())
 	output(stack, "DestinationBucketName", "Bucket that objects arrive in", receiver.DestinationBucket().BucketName())
 	output(stack, "DestinationBucketRegion", "Region of the destination bucket", jsii.String(cfg.Region))

@@ -197,6 +197,25 @@ func TestBuckets(t *testing.T) {
 	}
 }
 
+func TestLifecycles(t *testing.T) {
+	want := map[string][]any{
+		"SenderSourceBucket":        {map[string]any{"Id": "AbortIncompleteUploads", "Status": "Enabled", "AbortIncompleteMultipartUpload": map[string]any{"DaysAfterInitiation": 14.0}}},
+		"ReceiverDestinationBucket": {map[string]any{"Id": "AbortIncompleteUploads", "Status": "Enabled", "AbortIncompleteMultipartUpload": map[string]any{"DaysAfterInitiation": 14.0}}},
+		"ReceiverJournalBucket": {
+			map[string]any{"Id": "AbortIncompleteUploads", "Status": "Enabled", "AbortIncompleteMultipartUpload": map[string]any{"DaysAfterInitiation": 7.0}},
+			map[string]any{"Id": "ExpireUploads", "Status": "Enabled", "Prefix": "uploads/", "ExpirationInDays": 30.0},
+		},
+	}
+	for _, template := range both(t) {
+		for _, b := range template.Resources("AWS::S3::Bucket") {
+			name := b.ID[:len(b.ID)-8]
+			if diff := cmp.Diff(any(want[name]), b.Get("LifecycleConfiguration", "Rules")); diff != "" {
+				t.Errorf("%s: %s", name, diff)
+			}
+		}
+	}
+}
+
 // deniesPlainHTTP reports whether a resource policy refuses everybody everything
 // without TLS.
 func deniesPlainHTTP(policy synth.Resource) bool {

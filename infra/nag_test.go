@@ -1,11 +1,11 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/assertions"
-	"github.com/aws/aws-cdk-go/awscdk/v2/cxapi"
 	"github.com/aws/jsii-runtime-go"
 	"github.com/cdklabs/cdk-nag-go/cdknag/v2"
 
@@ -23,7 +23,7 @@ var suppressions = map[string]map[string][]*cdknag.NagPackSuppression{
 		"Sender/SignerRole/DefaultPolicy": {because("IAM5", anyKey, "Resource::<SenderSourceBucketA790F850.Arn>/*")},
 	},
 	"ChinaReceiver": {
-		"Mailbox/Receipts/Resource": {because("SQS3", "The courier deletes a receipt that it cannot read, so none comes back for ever.")},
+		"Mailbox/Receipts/Resource": {because("SQS3", "The courier takes a receipt that it cannot read to the outbox's dead letters, so none comes back for ever.")},
 		"Mailbox/Api/DeploymentStage.v1": {
 			because("APIG1", "Access logs need the one CloudWatch role of the account, which is not this stack's to set."),
 			because("APIG3", "The key throttles, and the receiver refuses what is not signed; a web ACL is the account's choice."),
@@ -66,8 +66,8 @@ func TestNag(t *testing.T) {
 					jsii.String("/"+*stack.StackName()+"/"+path), &list, jsii.Bool(true))
 			}
 		})
-		for _, finding := range findings(t, stack) {
-			t.Errorf("%s: %v", *finding.Id, finding.Entry.Data)
+		if found := findings(stack); found != "" {
+			t.Errorf("%s: %s", *stack.StackName(), found)
 		}
 	}
 }
@@ -75,17 +75,17 @@ func TestNag(t *testing.T) {
 // Without suppressions there are findings, so silence in TestNag means something.
 func TestNagIsAwake(t *testing.T) {
 	sender, _ := stacks(t, nil)
-	if len(findings(t, sender)) == 0 {
-		t.Error("cdk-nag has nothing to say about a stack with known findings")
+	if found := findings(sender); !strings.Contains(found, "AwsSolutions-IAM5") {
+		t.Errorf("cdk-nag does not see the wildcards of a stack without suppressions: %s", found)
 	}
 }
 
-func findings(t *testing.T, stack awscdk.Stack) (found []*cxapi.SynthesisMessage) {
-	t.Helper()
-	synth.Safely(t, func() {
+// findings returns what cdk-nag finds wrong with the stack, or "".
+func findings(stack awscdk.Stack) string {
+	return synth.Panic(func() {
 		awscdk.Aspects_Of(stack).Add(cdknag.NewAwsSolutionsChecks(&cdknag.NagPackProps{Verbose: jsii.Bool(true)}), nil)
 		annotations, anything := assertions.Annotations_FromStack(stack), assertions.Match_AnyValue()
-		found = append(*annotations.FindError(jsii.String("*"), anything), *annotations.FindWarning(jsii.String("*"), anything)...)
+		annotations.HasNoError(jsii.String("*"), anything)
+		annotations.HasNoWarning(jsii.String("*"), anything)
 	})
-	return found
 }

@@ -20,6 +20,7 @@ const (
 func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 	role := newFunctionRole(s, "CourierRole", "s3ferry courier")
 	allow(role, s.outbox.QueueArn(), "sqs:SendMessage")
+	allow(role, s.outboxDLQ.QueueArn(), "sqs:SendMessage")
 	allow(role, s.secret.SecretArn(), "secretsmanager:GetSecretValue")
 
 	courier := newFunction(s, "CourierFunction", functionProps{
@@ -32,8 +33,9 @@ func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 		code:         p.CourierCode,
 		logRetention: p.LogRetention,
 		environment: envcfg.Encode(&envcfg.Courier{
-			OutboxURL:  *s.outbox.QueueUrl(),
-			LinkSecret: *s.secret.SecretArn(),
+			OutboxURL:    *s.outbox.QueueUrl(),
+			OutboxDLQURL: *s.outboxDLQ.QueueUrl(),
+			LinkSecret:   *s.secret.SecretArn(),
 		}),
 	})
 	// A missed round is made up for by the next one.

@@ -108,14 +108,15 @@ func TestEnvironmentBlocksLoad(t *testing.T) {
 		}
 	}
 	for _, check := range []struct{ what, got, beginsWith string }{
-		{"outbox", sender.OutboxURL, "${SenderOutbox"},
+		{"outbox", sender.OutboxURL, "${" + outboxID + "}"},
 		{"outbox of the courier", courier.OutboxURL, sender.OutboxURL},
+		{"outbox DLQ of the courier", courier.OutboxDLQURL, sender.OutboxDLQURL},
 		{"outbox DLQ", sender.OutboxDLQURL, "${SenderOutboxDeadLetters"},
 		{"link secret", sender.LinkSecret, "${SenderLinkSecret"},
 		{"link secret of the courier", courier.LinkSecret, sender.LinkSecret},
 		{"signer role", sender.SignerRole, "${SenderSignerRole"},
 		{"URL life", sender.URLLife.String(), "45m0s"},
-		{"inbox", receiver.InboxURL, "${MailboxInbox"},
+		{"inbox", receiver.InboxURL, "${MailboxInbox9799A954}"},
 		{"inbox DLQ", receiver.InboxDLQURL, "${MailboxInboxDeadLetters"},
 		{"receipts", receiver.ReceiptsURL, "${MailboxReceipts"},
 		{"trust", receiver.TrustParameter, "${ReceiverTrust"},
@@ -343,7 +344,7 @@ func TestGrants(t *testing.T) {
 		mailbox := ferry.NewMailbox(stack, "Mailbox", nil)
 		ferry.NewSender(stack, "Sender", nil).GrantLink(operator)
 		ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{Mailbox: mailbox}).GrantTrust(operator)
-		mailbox.GrantReadApiKey(operator)
+		mailbox.GrantReadAPIKey(operator)
 	})
 	_, operator, _ := strings.Cut(tpl.IAM(), "\nOperator\n")
 	operator, _, _ = strings.Cut(operator, "\nReceiverRole")

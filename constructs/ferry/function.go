@@ -1,12 +1,12 @@
 package ferry
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
@@ -106,16 +106,18 @@ func newFunction(scope constructs.Construct, id string, p functionProps) awslamb
 // consume lets function work on the messages of queue, each of which it may
 // fail on its own.
 func consume(scope constructs.Construct, id string, function awslambda.Function, queue awssqs.IQueue, concurrency int) {
-	mapping := awslambda.NewEventSourceMapping(scope, jsii.String(id), &awslambda.EventSourceMappingProps{
-		Target:                  function,
-		EventSourceArn:          queue.QueueArn(),
-		BatchSize:               jsii.Number(batchSize),
-		MaxConcurrency:          jsii.Number(concurrency),
-		ReportBatchItemFailures: jsii.Bool(true),
+	mapping := awslambda.NewCfnEventSourceMapping(scope, jsii.String(id), &awslambda.CfnEventSourceMappingProps{
+		FunctionName:          function.FunctionName(),
+		EventSourceArn:        queue.QueueArn(),
+		BatchSize:             jsii.Number(batchSize),
+		FunctionResponseTypes: jsii.Strings("ReportBatchItemFailures"),
+		ScalingConfig: &awslambda.CfnEventSourceMapping_ScalingConfigProperty{
+			MaximumConcurrency: jsii.Number(concurrency),
+		},
 	})
 	// Deployments in aws-cn fail on a tagged mapping, and a consumer's
 	// Tags.of(stack) would tag it.
-	mapping.Node().DefaultChild().(awscdk.CfnResource).AddPropertyDeletionOverride(jsii.String("Tags"))
+	mapping.AddPropertyDeletionOverride(jsii.String("Tags"))
 }
 
 // consumeActions are what an event source mapping and the function behind it
@@ -157,11 +159,18 @@ type source struct {
 // findSource finds a package of this module from wherever the app runs: in its
 // checkout, or in a module that imports it. It asks the go command once.
 func findSource(pkg string) (source, error) {
-	find, _ := sources.LoadOrStore(pkg, sync.OnceValues(func() (source, error) { return list(pkg) }))
-	return find.(func() (source, error))()
+	if found, ok := sources[pkg]; ok {
+		return found, nil
+	}
+	found, err := list(pkg)
+	if err == nil {
+		sources[pkg] = found
+	}
+	return found, err
 }
 
-var sources sync.Map // package to func() (source, error)
+// sources are the packages found. Like all of CDK it is for one goroutine.
+var sources = map[string]source{}
 
 func list(pkg string) (source, error) {
 	const help = "in its place, give the construct a ready bundle in its Code prop"
@@ -169,7 +178,7 @@ func list(pkg string) (source, error) {
 	var stderr strings.Builder
 	// readonly looks past a vendor directory, which holds what the app imports
 	// and so no functions.
-	cmd := exec.Command("go", "list", "-mod=readonly", "-json=Dir,Module", pkg)
+	cmd := exec.CommandContext(context.Background(), "go", "list", "-mod=readonly", "-json=Dir,Module", pkg) //nolint:gosec // pkg is one of this module's own
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {

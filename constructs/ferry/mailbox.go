@@ -73,7 +73,8 @@ func NewMailbox(scope constructs.Construct, id string, props *MailboxProps) *Mai
 
 	m.inboxDLQ = newQueue(m, "InboxDeadLetters", time.Minute, nil, 0)
 	m.inbox = newQueue(m, "Inbox", visibilityOf(receiverTimeout), m.inboxDLQ, inboxReceives)
-	// No dead-letter queue: the courier itself deletes a receipt it cannot read.
+	// No dead-letter queue: the courier takes a receipt that it cannot read to the
+	// dead letters of its own side, where somebody looks.
 	m.receipts = newQueue(m, "Receipts", receiptsVisibility, nil, 0)
 	m.api = m.newAPI()
 	m.apiKey = m.newKey(p)
@@ -85,12 +86,12 @@ func NewMailbox(scope constructs.Construct, id string, props *MailboxProps) *Mai
 	return m
 }
 
-// Api returns the REST API. Its Url is the mailbox's address.
-func (m *Mailbox) Api() awsapigateway.RestApi { return m.api }
+// API returns the REST API. Its Url is the mailbox's address.
+func (m *Mailbox) API() awsapigateway.RestApi { return m.api }
 
-// ApiKey returns the key that every method demands. API Gateway made up its
+// APIKey returns the key that every method demands. API Gateway made up its
 // value, which no template knows: ask API Gateway for it by the key's id.
-func (m *Mailbox) ApiKey() awsapigateway.IApiKey { return m.apiKey }
+func (m *Mailbox) APIKey() awsapigateway.IApiKey { return m.apiKey }
 
 // Inbox returns the queue of transfers.
 func (m *Mailbox) Inbox() awssqs.IQueue { return m.inbox }
@@ -101,8 +102,8 @@ func (m *Mailbox) InboxDeadLetterQueue() awssqs.IQueue { return m.inboxDLQ }
 // Receipts returns the queue of receipts.
 func (m *Mailbox) Receipts() awssqs.IQueue { return m.receipts }
 
-// GrantReadApiKey lets grantee ask API Gateway for the value of the API key.
-func (m *Mailbox) GrantReadApiKey(grantee awsiam.IGrantable) awsiam.Grant {
+// GrantReadAPIKey lets grantee ask API Gateway for the value of the API key.
+func (m *Mailbox) GrantReadAPIKey(grantee awsiam.IGrantable) awsiam.Grant {
 	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
 		Grantee:      grantee,
 		Actions:      jsii.Strings("apigateway:GET"),
@@ -119,7 +120,7 @@ func (m *Mailbox) newAPI() awsapigateway.RestApi {
 			Types: &[]awsapigateway.EndpointType{awsapigateway.EndpointType_REGIONAL}, // EDGE is unknown in aws-cn
 		},
 		// The role by which API Gateway writes logs is one for the whole account:
-		// whoever has set it may turn logging on through Api().DeploymentStage().
+		// whoever has set it may turn logging on through API().DeploymentStage().
 		CloudWatchRole: jsii.Bool(false),
 		DeployOptions:  &awsapigateway.StageOptions{StageName: jsii.String("v1")},
 	})

@@ -79,9 +79,12 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 	if r.destination == nil {
 		r.destination = newBucket(r, "DestinationBucket", true, abortUploads(14))
 	}
+	// Entries of unfinished uploads outlive every transfer: 14 days in the outbox
+	// and 14 in the inbox. Those that order the versions of a key stay.
 	r.journal = newBucket(r, "JournalBucket", false, abortUploads(7), &awss3.LifecycleRule{
-		Id:         jsii.String("ExpireEntries"),
-		Expiration: awscdk.Duration_Days(jsii.Number(30)), // a transfer waits for 14 days at most
+		Id:         jsii.String("ExpireUploads"),
+		Prefix:     jsii.String("uploads/"),
+		Expiration: awscdk.Duration_Days(jsii.Number(30)),
 	})
 	r.trust = awsssm.NewStringParameter(r, jsii.String("Trust"), &awsssm.StringParameterProps{
 		Description: jsii.String("s3ferry: whose transfers the receiver takes (keys, a JWKS) and from which buckets (sources)"),

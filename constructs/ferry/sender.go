@@ -217,8 +217,8 @@ func (s *Sender) newNotifyingBucket(p SenderProps) awss3.IBucket {
 	if len(rules) > 0 {
 		notification["Filter"] = map[string]any{"S3Key": map[string]any{"Rules": rules}}
 	}
-	bucket.Node().DefaultChild().(awss3.CfnBucket).AddPropertyOverride(
-		jsii.String("NotificationConfiguration.QueueConfigurations"), []any{notification})
+	l1 := bucket.Node().DefaultChild().(awss3.CfnBucket) //nolint:errcheck,forcetypeassert // an L2 bucket's default child is the L1
+	l1.AddPropertyOverride(jsii.String("NotificationConfiguration.QueueConfigurations"), []any{notification})
 	return bucket
 }
 

@@ -134,32 +134,8 @@ func parseBridge(body []byte) (Message, error) {
 
 // add takes s in, or says all that is wrong with it.
 func (m *Message) add(s wire.Source) error {
-	var problems []error
-	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	for _, f := range []struct{ name, value string }{
-		{"region", s.Region}, {"bucket", s.Bucket}, {"key", s.Key}, {"etag", s.ETag}, {"sequencer", s.Sequencer},
-	} {
-		if f.value == "" {
-			bad("%s: got nothing, expected a value", f.name)
-		}
-	}
-	if len(s.Key) > wire.MaxKey || !utf8.ValidString(s.Key) {
-		bad("key: got %.64q of %d bytes, expected at most %d bytes of UTF-8", s.Key, len(s.Key), wire.MaxKey)
-	}
-	if strings.Trim(s.Sequencer, "0123456789abcdefABCDEF") != "" {
-		bad("sequencer: got %.64q, expected hexadecimal digits", s.Sequencer)
-	}
-	if strings.Contains(s.ETag, `"`) {
-		bad("etag: got %.64q, expected it without quotes", s.ETag)
-	}
-	if s.Size < 0 || s.Size > wire.MaxObjectSize {
-		bad("size: got %d bytes, expected 0 to %d", s.Size, int64(wire.MaxObjectSize))
-	}
-	if y := s.EventTime.Year(); y < 2006 || y > 9999 { // S3 was born in 2006
-		bad("time: got year %d, expected when it happened", y)
-	}
-	if len(problems) > 0 {
-		return errors.Join(problems...)
+	if err := s.Validate(); err != nil {
+		return err
 	}
 	m.Created = append(m.Created, s)
 	return nil

@@ -106,7 +106,7 @@ func TestParseRefuses(t *testing.T) {
 		"bad sequencer":      {with("00617F08299329D189", "xyz"), `"xyz"`},
 		"negative size":      {with(`"size":5`, `"size":-5`), "size"},
 		"size is text":       {with(`"size":5`, `"size":"5"`), "size"},
-		"no time":            {with(`"2026-11-23T08:00:00.123Z"`, `null`), "time"},
+		"no time":            {with(`"2026-11-23T08:00:00.123Z"`, `null`), "eventTime"},
 		"time overflows":     {with("2026-11-23T08:00:00.123Z", "9999-12-31T23:59:59-01:00"), "year 10000"},
 		"bad time":           {with("2026-11-23T08:00:00.123Z", "yesterday"), "yesterday"},
 		"second is bad":      {records(record("ObjectCreated:Put", "a"), record("ObjectCreated:Put", "")), "record 1: key"},

@@ -302,10 +302,13 @@ func (c *Cloud) startStores(ctx context.Context) error {
 	return err
 }
 
-// startStore starts an S3 server with new keys, whose first bucket is name.
+// startStore starts an S3 server whose first bucket is name.
 func (c *Cloud) startStore(ctx context.Context, name string, cfg s3gw.Config) (Bucket, *s3gw.Server, error) {
-	cfg.AccessKeyID, cfg.SecretAccessKey = newAccessKey()
 	cfg.Dir = filepath.Join(c.dir, name)
+	var err error
+	if cfg.AccessKeyID, cfg.SecretAccessKey, err = keptAccessKey(cfg.Dir + ".key"); err != nil {
+		return Bucket{}, nil, err
+	}
 	server, err := s3gw.Start(ctx, cfg)
 	if err != nil {
 		return Bucket{}, nil, fmt.Errorf("%s: %w", name, err)

@@ -107,7 +107,8 @@ func start(t *testing.T, o localcloud.Options) *localcloud.Cloud {
 			t.Error(err)
 		}
 		if t.Failed() {
-			t.Logf("logs:\n%s", logs)
+			text := logs.String()
+			t.Logf("the last logs:\n%s", text[max(0, len(text)-4000):])
 		}
 	})
 	return cloud
@@ -156,6 +157,14 @@ func eventually(t *testing.T, what string, ok func() bool) {
 			t.Fatalf("waited in vain for %s", what)
 		}
 	}
+}
+
+func signal(pid int, s os.Signal) error {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return process.Signal(s)
 }
 
 func TestObjectsCross(t *testing.T) {
@@ -213,7 +222,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, pid := range pids {
-		if err := syscall.Kill(pid, 0); err == nil {
+		if err := signal(pid, syscall.Signal(0)); err == nil {
 			t.Errorf("process %d outlived its cloud", pid)
 		}
 	}
@@ -246,7 +255,7 @@ func TestTheStateDirectoryIsKept(t *testing.T) {
 
 func TestAServerThatEndsIsNoticed(t *testing.T) {
 	cloud := start(t, localcloud.Options{})
-	if err := syscall.Kill(cloud.ServerPIDs()[0], syscall.SIGKILL); err != nil {
+	if err := signal(cloud.ServerPIDs()[0], os.Kill); err != nil {
 		t.Fatal(err)
 	}
 	select {

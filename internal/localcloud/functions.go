@@ -159,7 +159,7 @@ func (c *Cloud) functions() []lambda.Function {
 			Name: Courier, Region: sourceIn, Timeout: courierTimeout, Concurrency: 1,
 			Account: account, MemoryMiB: memoryMiB, Logs: c.logs,
 			Env: c.environment(c.Source, envcfg.Encode(&envcfg.Courier{
-				OutboxURL: queues.Outbox, LinkSecret: linkSecret,
+				OutboxURL: queues.Outbox, OutboxDLQURL: queues.OutboxDLQ, LinkSecret: linkSecret,
 			})),
 		},
 	}

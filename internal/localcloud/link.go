@@ -3,7 +3,6 @@ package localcloud
 import (
 	"context"
 	"crypto/ed25519"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -45,10 +44,3 @@ func (c *Cloud) link(context.Context) error {
 	}
 	return nil
 }
-
-// newAccessKey returns a random access key of AWS's form.
-func newAccessKey() (id, secretKey string) {
-	return "AKIA" + rand.Text()[:16], (rand.Text() + rand.Text())[:40]
-}
-
-func newAPIKey() string { return (rand.Text() + rand.Text())[:40] }

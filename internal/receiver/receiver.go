@@ -82,7 +82,7 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	if err != nil {
 		return nil, err // whose it is is not known, so nobody can be told
 	}
-	receipt := &wire.Receipt{ID: t.ID, Source: t.Source, Attempts: settle.Receives(message)}
+	receipt := &wire.Receipt{ID: t.ID, Op: t.Op, Source: t.Source, Attempts: settle.Receives(message)}
 	result, err := r.pull(ctx, t, trust, receipt.Attempts > 1)
 
 	receipt.Millis, receipt.At = time.Since(start).Milliseconds(), time.Now().UTC()
@@ -137,6 +137,9 @@ func (r *Receiver) pull(ctx context.Context, t *wire.Transfer, trust link.Trust,
 				"got source bucket %q in %s, expected one of %v: add it with `s3ferry link`",
 				t.Source.Bucket, t.Source.Region, fresh.Sources)
 		}
+	}
+	if t.Op == wire.OpNoop {
+		return transfer.Result{Outcome: wire.Linked}, nil
 	}
 	url, err := r.Guard.Rebuild(t)
 	if err != nil {

@@ -252,7 +252,7 @@ func TestBadMessagesGoToTheDeadLetterQueueAlone(t *testing.T) {
 	stranger := key
 	stranger.ID = "k2"
 	sneaky := &wire.Transfer{
-		Op: wire.OpPut, Source: wire.Source{Region: "r", Bucket: "b", Key: "k", ETag: "e", Sequencer: "1"},
+		Op: wire.OpPut, Source: wire.Source{Region: "r", Bucket: "b", Key: "k", ETag: "e", Sequencer: "1", EventTime: time.Now()},
 		URL: secret.New("u"), NotAfter: time.Now().UTC(),
 	}
 	sneaky.ID = wire.ID(sneaky.Op, sneaky.Source)
@@ -374,5 +374,21 @@ func TestAMessageIsKeptUntilItsReceiptIsSent(t *testing.T) {
 	b.queues.refuse = `"failed"`
 	if failed := b.handle(t, batch(signed(t, "c", nil))); len(failed) != 1 {
 		t.Error("a message was dead-lettered without telling the sender")
+	}
+}
+
+func TestANoopIsAnsweredAndChangesNothing(t *testing.T) {
+	b := newBench(nil)
+	noop := func(t *wire.Transfer) { t.Op, t.URL = wire.OpNoop, secret.String{} }
+	failed := b.handle(t, batch(signed(t, "probe", noop), signed(t, "foreign", func(t *wire.Transfer) {
+		noop(t)
+		t.Source.Bucket = "private"
+	})))
+	receipts := b.receipts(t)
+	if len(failed) > 0 || receipts["probe"].Outcome != wire.Linked || receipts["foreign"].Outcome != wire.Refused {
+		t.Errorf("got failures %v and receipts %+v", failed, receipts)
+	}
+	if len(b.engine.puts) > 0 {
+		t.Error("a noop reached the engine")
 	}
 }

@@ -17,12 +17,10 @@ const uploadTries = 2
 
 // large carries an object of several parts, and leaves nothing behind that the
 // transfer's next delivery could not use.
-func (j *job) large(ctx, work context.Context, redelivered bool) (wire.Verified, error) {
+func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 	c, err := j.judge(ctx)
 	if err != nil {
-		if redelivered {
-			j.tidyEarlier(ctx, err)
-		}
+		j.tidyEarlier(ctx, err)
 		return "", err
 	}
 	u, err := j.open(ctx)

@@ -104,6 +104,13 @@ func (s *source) cut(w http.ResponseWriter, r *http.Request, n int) {
 	s.mu.Unlock()
 }
 
+// behave ends misbehave while requests may still be under way.
+func (s *source) behave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.misbehave = nil
+}
+
 func (s *source) asks() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -161,7 +161,7 @@ func (e *Engine) Put(ctx context.Context, t *wire.Transfer, redelivered bool) (R
 	if t.Source.Size <= e.PartSize {
 		verified, err = j.small(ctx, work, redelivered)
 	} else {
-		verified, err = j.large(ctx, work, redelivered)
+		verified, err = j.large(ctx, work)
 	}
 	if err == nil {
 		return Result{Outcome: wire.Copied, Bytes: t.Source.Size, Verified: verified, Residue: j.residue}, nil

@@ -20,11 +20,12 @@ const (
 	Expired    Outcome = "expired"    // the URL died first
 	Refused    Outcome = "refused"    // the receiver would not touch it
 	Failed     Outcome = "failed"     // it went to the dead-letter queue
+	Linked     Outcome = "linked"     // the answer to OpNoop: key and source are trusted
 )
 
 // Outcomes lists every outcome.
 func Outcomes() []Outcome {
-	return []Outcome{Copied, Skipped, Superseded, Gone, Expired, Refused, Failed}
+	return []Outcome{Copied, Skipped, Superseded, Gone, Expired, Refused, Failed, Linked}
 }
 
 // Verified is how a copied object was proved to be the source's.
@@ -42,6 +43,7 @@ const (
 type Receipt struct {
 	V        int       `json:"v"`
 	ID       string    `json:"id"`
+	Op       Op        `json:"op"`
 	Outcome  Outcome   `json:"outcome"`
 	Source   Source    `json:"source"`
 	Bytes    int64     `json:"bytes"`              // delivered by the whole transfer; 0 unless copied
@@ -90,12 +92,18 @@ func DecodeReceipt(message string) (Receipt, error) {
 }
 
 func (r *Receipt) validate() error {
-	problems := r.Source.problems()
+	var problems []error
+	if err := r.Source.Validate(); err != nil {
+		problems = append(problems, fmt.Errorf("source: %w", err))
+	}
 	if !slices.Contains(Outcomes(), r.Outcome) {
 		problems = append(problems, fmt.Errorf("outcome: got %q, expected one of %q", r.Outcome, Outcomes()))
 	}
-	if want := ID(OpPut, r.Source); r.ID != want {
+	if want := ID(r.Op, r.Source); r.ID != want {
 		problems = append(problems, fmt.Errorf("id: got %q, expected %q, the hash of its source", r.ID, want))
+	}
+	if r.Outcome == Linked && r.Op != OpNoop {
+		problems = append(problems, fmt.Errorf("op: got %q for outcome %q", r.Op, r.Outcome))
 	}
 	if (r.Outcome == Copied) != (r.Verified != "") {
 		problems = append(problems, fmt.Errorf("verified: got %q for outcome %q", r.Verified, r.Outcome))

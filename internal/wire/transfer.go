@@ -35,8 +35,11 @@ const MaxKey = 1024
 // Op is what a transfer does to the destination.
 type Op string
 
-// OpPut copies one object version.
-const OpPut Op = "put"
+// The ops.
+const (
+	OpPut  Op = "put"  // copies one object version
+	OpNoop Op = "noop" // changes nothing: it asks for a receipt, which proves a link
+)
 
 // Transfer is one object version to carry.
 type Transfer struct {
@@ -44,7 +47,7 @@ type Transfer struct {
 	Op       Op
 	Source   Source
 	Object   Object
-	URL      secret.String // presigned GET of exactly this version
+	URL      secret.String // presigned GET of exactly this version; none for OpNoop
 	NotAfter time.Time     // the URL is dead from then on; whole seconds, UTC
 }
 
@@ -119,19 +122,23 @@ func (t *Transfer) Validate() error {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
-	if t.Op != OpPut {
-		bad("op: got %q, expected %q", t.Op, OpPut)
+	switch hasURL := t.URL.Reveal() != ""; {
+	case t.Op != OpPut && t.Op != OpNoop:
+		bad("op: got %q, expected %q or %q", t.Op, OpPut, OpNoop)
+	case t.Op == OpPut && !hasURL:
+		bad("url: got nothing, expected a presigned URL")
+	case t.Op == OpNoop && hasURL:
+		bad("url: got one, expected none for %q", t.Op)
 	}
 	if want := ID(t.Op, t.Source); t.ID != want {
 		bad("id: got %q, expected %q, the hash of its source", t.ID, want)
 	}
-	if t.URL.Reveal() == "" {
-		bad("url: got nothing, expected a presigned URL")
-	}
 	if t.NotAfter.IsZero() {
 		bad("notAfter: got nothing, expected a time")
 	}
-	problems = append(problems, t.Source.problems()...)
+	if err := t.Source.Validate(); err != nil {
+		problems = append(problems, fmt.Errorf("source: %w", err))
+	}
 	if c := t.Object.Checksum; c != nil {
 		if c.Type != FullObject && c.Type != Composite {
 			bad("object.checksum.type: got %q, expected %s or %s", c.Type, FullObject, Composite)
@@ -143,31 +150,32 @@ func (t *Transfer) Validate() error {
 	return errors.Join(problems...)
 }
 
-func (s *Source) problems() (problems []error) {
+// Validate reports everything that is wrong with s at once.
+func (s *Source) Validate() error {
+	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+
 	for _, f := range []struct{ name, value string }{
-		{"region", s.Region}, {"bucket", s.Bucket}, {"etag", s.ETag}, {"sequencer", s.Sequencer},
+		{"region", s.Region}, {"bucket", s.Bucket}, {"key", s.Key}, {"etag", s.ETag}, {"sequencer", s.Sequencer},
 	} {
 		if f.value == "" {
-			bad("source.%s: got nothing, expected a value", f.name)
+			bad("%s: got nothing, expected a value", f.name)
 		}
 	}
-	switch {
-	case s.Key == "":
-		bad("source.key: got nothing, expected 1 to %d bytes", MaxKey)
-	case len(s.Key) > MaxKey:
-		bad("source.key: got %d bytes, expected at most %d", len(s.Key), MaxKey)
-	case !utf8.ValidString(s.Key):
-		bad("source.key: got %q, expected valid UTF-8", s.Key)
+	if len(s.Key) > MaxKey || !utf8.ValidString(s.Key) {
+		bad("key: got %.64q of %d bytes, expected at most %d bytes of UTF-8", s.Key, len(s.Key), MaxKey)
 	}
 	if strings.Trim(s.Sequencer, "0123456789abcdefABCDEF") != "" {
-		bad("source.sequencer: got %q, expected hexadecimal digits", s.Sequencer)
-	}
-	if s.Size < 0 || s.Size > MaxObjectSize {
-		bad("source.size: got %d bytes, expected 0 to %d", s.Size, int64(MaxObjectSize))
+		bad("sequencer: got %.64q, expected hexadecimal digits", s.Sequencer)
 	}
 	if strings.Contains(s.ETag, `"`) {
-		bad("source.etag: got %s, expected it without quotes", s.ETag)
+		bad("etag: got %.64q, expected it without quotes", s.ETag)
 	}
-	return problems
+	if s.Size < 0 || s.Size > MaxObjectSize {
+		bad("size: got %d bytes, expected 0 to %d", s.Size, int64(MaxObjectSize))
+	}
+	if y := s.EventTime.Year(); y < 2006 || y > 9999 { // S3 was born in 2006
+		bad("eventTime: got year %d, expected when it happened", y)
+	}
+	return errors.Join(problems...)
 }

@@ -65,6 +65,7 @@ func TestVerifyGivesBackWhatWasSigned(t *testing.T) {
 	for name, change := range map[string]func(*wire.Transfer){
 		"full":         nil,
 		"no version":   func(t *wire.Transfer) { t.Source.VersionID = "" },
+		"noop":         func(t *wire.Transfer) { t.Op, t.URL = wire.OpNoop, secret.String{} },
 		"bare":         func(t *wire.Transfer) { t.Object = wire.Object{} },
 		"empty object": func(t *wire.Transfer) { t.Source.Size = 0 },
 		"largest":      func(t *wire.Transfer) { t.Source.Size = wire.MaxObjectSize },
@@ -170,9 +171,11 @@ func TestVerifyRefuses(t *testing.T) {
 		"member twice":         {edit(`"op":"put"`, `"op":"put","op":"put"`), wire.ErrMalformed},
 		"member in capitals":   {edit(`"op"`, `"OP"`), wire.ErrMalformed},
 		"text behind":          {signPayload(t, payload+"{}", testKey, typ), wire.ErrMalformed},
+		"noop with a url":      {edit(`"op":"put"`, `"op":"noop"`), wire.ErrMalformed},
 		"unknown op":           {edit(`"op":"put"`, `"op":"copy"`), wire.ErrMalformed},
 		"id of another":        {edit(`"bucket":"reports"`, `"bucket":"secrets"`), wire.ErrMalformed},
 		"negative size":        {edit(`"size":11`, `"size":-1`), wire.ErrMalformed},
+		"no event time":        {edit(`"2026-11-23T01:02:03.456Z"`, `"0001-01-01T00:00:00Z"`), wire.ErrMalformed},
 		"fraction size":        {edit(`"size":11`, `"size":1.5`), wire.ErrMalformed},
 		"huge size":            {edit(`"size":11`, `"size":99999999999999999`), wire.ErrMalformed},
 		"sequencer not hex":    {edit(`"0055AED6DCD90281E5"`, `"zz"`), wire.ErrMalformed},
@@ -228,7 +231,7 @@ func TestSignRefuses(t *testing.T) {
 	if err == nil {
 		t.Fatal("an invalid transfer was signed")
 	}
-	for _, want := range []string{"source.bucket: got nothing", "source.key: got 1025 bytes"} {
+	for _, want := range []string{"source: bucket: got nothing", "of 1025 bytes"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("the error does not say %q: %v", want, err)
 		}
@@ -343,10 +346,13 @@ func TestVectors(t *testing.T) {
 func testReceipt(o wire.Outcome) wire.Receipt {
 	transfer := testTransfer(nil)
 	r := wire.Receipt{
-		ID: transfer.ID, Outcome: o, Source: transfer.Source, Millis: 1200, Attempts: 1,
+		ID: transfer.ID, Op: transfer.Op, Outcome: o, Source: transfer.Source, Millis: 1200, Attempts: 1,
 		At: time.Date(2026, 11, 23, 1, 3, 0, 0, time.UTC),
 	}
 	switch o {
+	case wire.Linked:
+		r.Op = wire.OpNoop
+		r.ID = wire.ID(r.Op, r.Source)
 	case wire.Copied:
 		r.Bytes, r.Verified = 11, wire.ByFullObject
 	case wire.Failed, wire.Refused:

@@ -23,7 +23,7 @@ func (tpl Template) IAM() string {
 			fmt.Fprintf(&b, "  has %v\n", arn)
 		}
 		for _, policy := range list(role.Get("Policies")) {
-			b.WriteString(grants(policy.(map[string]any)["PolicyDocument"]))
+			b.WriteString(grants(object(policy)["PolicyDocument"]))
 		}
 		for _, policy := range tpl.Resources("AWS::IAM::Policy") {
 			if slices.Contains(list(policy.Get("Roles")), any("${"+role.ID+"}")) {
@@ -54,12 +54,18 @@ func grants(document any) string {
 }
 
 func statements(document any) []map[string]any {
-	var out []map[string]any
-	object, _ := document.(map[string]any)
-	for _, s := range list(object["Statement"]) {
-		out = append(out, s.(map[string]any))
+	all := list(object(document)["Statement"])
+	out := make([]map[string]any, len(all))
+	for i := range all {
+		out[i] = object(all[i])
 	}
 	return out
+}
+
+// object returns value as an object, or nil if it is none.
+func object(value any) map[string]any {
+	o, _ := value.(map[string]any)
+	return o
 }
 
 // list returns value resolved as a list, which policies leave out around one.
@@ -88,7 +94,7 @@ func compact(value any) string {
 func (tpl Template) Environments() map[string]map[string]string {
 	found := map[string]map[string]string{}
 	for _, function := range tpl.Resources("AWS::Lambda::Function") {
-		variables, _ := Resolve(function.Get("Environment", "Variables")).(map[string]any)
+		variables := object(Resolve(function.Get("Environment", "Variables")))
 		block := map[string]string{}
 		for _, name := range slices.Sorted(maps.Keys(variables)) {
 			block[name] = fmt.Sprint(variables[name])

@@ -5,6 +5,7 @@ package synth
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -50,7 +51,7 @@ func Panic(f func()) (message string) {
 // only through the CDK CLI, merged with more. Functions are not built.
 func Context(t *testing.T, root string, more map[string]any) map[string]any {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(root, "cdk.json"))
+	raw, err := fs.ReadFile(os.DirFS(root), "cdk.json")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,12 +99,11 @@ type Resource struct {
 
 // Resources returns the resources of the type, or all for "", by logical id.
 func (tpl Template) Resources(resourceType string) []Resource {
-	all, _ := tpl["Resources"].(map[string]any)
+	all := object(tpl["Resources"])
 	var found []Resource
 	for _, id := range slices.Sorted(maps.Keys(all)) {
-		attributes := maps.Clone(all[id].(map[string]any))
-		r := Resource{ID: id, Type: attributes["Type"].(string), Attributes: attributes}
-		r.Properties, _ = attributes["Properties"].(map[string]any)
+		attributes := object(all[id])
+		r := Resource{ID: id, Type: fmt.Sprint(attributes["Type"]), Properties: object(attributes["Properties"]), Attributes: attributes}
 		if resourceType == "" || r.Type == resourceType {
 			found = append(found, r)
 		}
@@ -132,8 +132,7 @@ func (r Resource) Get(path ...any) any {
 	for _, step := range path {
 		switch key := step.(type) {
 		case string:
-			object, _ := at.(map[string]any)
-			at = object[key]
+			at = object(at)[key]
 		case int:
 			list, _ := at.([]any)
 			if key >= len(list) {
@@ -164,10 +163,10 @@ func Resolve(value any) any {
 		}
 		if join, ok := v["Fn::Join"].([]any); ok {
 			var parts []string
-			for _, part := range Resolve(join[1]).([]any) {
-				parts = append(parts, part.(string))
+			for _, part := range list(join[1]) {
+				parts = append(parts, fmt.Sprint(part))
 			}
-			return strings.Join(parts, join[0].(string))
+			return strings.Join(parts, fmt.Sprint(join[0]))
 		}
 		out := make(map[string]any, len(v))
 		for key := range v {
@@ -184,12 +183,12 @@ func Golden(t *testing.T, name, got string, update bool) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
 	if update {
-		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
-	want, err := os.ReadFile(path)
+	want, err := fs.ReadFile(os.DirFS("testdata"), name)
 	if err != nil {
 		t.Fatal(err)
 	}

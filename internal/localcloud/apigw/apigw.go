@@ -6,7 +6,6 @@ package apigw
 import (
 	"bytes"
 	"cmp"
-	"crypto/rand"
 	"crypto/subtle"
 	"encoding/json"
 	"errors"
@@ -14,9 +13,9 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"strings"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/time/rate"
 
@@ -219,6 +218,6 @@ func (f failure) write(w http.ResponseWriter) {
 
 func head(w http.ResponseWriter, status int) {
 	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("X-Amzn-Requestid", strings.ToLower(rand.Text()))
+	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
 	w.WriteHeader(status)
 }

@@ -5,7 +5,6 @@
 package control
 
 import (
-	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -13,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Config configures a Server.
@@ -118,14 +119,9 @@ func writeJSON(w http.ResponseWriter, out any) {
 		out = map[string]string{"__type": e.Code, "message": e.Message}
 	}
 	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-	w.Header().Set("X-Amzn-Requestid", newID())
+	w.Header().Set("X-Amzn-Requestid", uuid.NewString())
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(out) // the client is gone
-}
-
-func newID() string {
-	id := strings.ToLower(rand.Text() + rand.Text())[:32]
-	return id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
 }
 
 func epoch(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -3,6 +3,8 @@ package control
 import (
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // maxSecret is the most bytes of a secret, in the service too.
@@ -23,7 +25,7 @@ func (s *Server) CreateSecret(name string) string {
 	defer s.mu.Unlock()
 	value := &secretValue{
 		name: name,
-		arn:  "arn:aws:secretsmanager:" + s.config.Region + ":" + s.config.Account + ":secret:" + name + "-" + newID()[:6],
+		arn:  "arn:aws:secretsmanager:" + s.config.Region + ":" + s.config.Account + ":secret:" + name + "-" + uuid.NewString()[:6],
 	}
 	s.secrets[name] = value
 	return value.arn
@@ -84,7 +86,7 @@ func (s *Server) putSecretValue(in secretRequest) (any, *Error) {
 	if len(*in.SecretString) > maxSecret {
 		return nil, newError("ValidationException", "The secret value is longer than %d bytes.", maxSecret)
 	}
-	value.version, value.text, value.created = newID(), *in.SecretString, time.Now()
+	value.version, value.text, value.created = uuid.NewString(), *in.SecretString, time.Now()
 	return map[string]any{
 		"ARN": value.arn, "Name": value.name, "VersionId": value.version, "VersionStages": []string{"AWSCURRENT"},
 	}, nil

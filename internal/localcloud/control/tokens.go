@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const (
@@ -79,7 +81,7 @@ func (s *Server) serveTokens(w http.ResponseWriter, r *http.Request) {
 	case "AssumeRole":
 		out, failure = s.assumeRole(r)
 	case "GetCallerIdentity":
-		out = callerIdentityResponse{XMLNS: tokenNamespace, Metadata: responseMetadata{newID()}, Result: callerIdentity{
+		out = callerIdentityResponse{XMLNS: tokenNamespace, Metadata: responseMetadata{uuid.NewString()}, Result: callerIdentity{
 			ARN: "arn:aws:iam::" + s.config.Account + ":root", UserID: s.config.Account, Account: s.config.Account,
 		}}
 	default:
@@ -112,7 +114,7 @@ func (s *Server) assumeRole(r *http.Request) (any, *Error) {
 	}
 	expires := time.Now().Add(life).UTC().Truncate(time.Second)
 	id, secret, token := s.config.Mint(expires)
-	return assumeRoleResponse{XMLNS: tokenNamespace, Metadata: responseMetadata{newID()}, Result: assumeRoleResult{
+	return assumeRoleResponse{XMLNS: tokenNamespace, Metadata: responseMetadata{uuid.NewString()}, Result: assumeRoleResult{
 		User: assumedRoleUser{
 			ID:  "AROAEXAMPLE:" + session,
 			ARN: strings.NewReplacer(":iam:", ":sts:", ":role/", ":assumed-role/").Replace(role) + "/" + session,
@@ -128,7 +130,7 @@ func writeTokenError(w http.ResponseWriter, failure *Error) {
 	if failure.Code == "AccessDenied" {
 		status = http.StatusForbidden
 	}
-	out := tokenError{XMLNS: tokenNamespace, RequestID: newID()}
+	out := tokenError{XMLNS: tokenNamespace, RequestID: uuid.NewString()}
 	out.Error.Type, out.Error.Code, out.Error.Message = "Sender", failure.Code, failure.Message
 	writeXML(w, status, out)
 }

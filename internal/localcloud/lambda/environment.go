@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 const (
@@ -115,7 +117,7 @@ func (f Function) environ(runtimeAPI string) []string {
 		"AWS_LAMBDA_INITIALIZATION_TYPE":  "on-demand",
 		"AWS_LAMBDA_LOG_FORMAT":           "JSON",
 		"AWS_LAMBDA_LOG_GROUP_NAME":       "/aws/lambda/" + f.Name,
-		"AWS_LAMBDA_LOG_STREAM_NAME":      time.Now().UTC().Format("2006/01/02") + "/[$LATEST]" + newID(),
+		"AWS_LAMBDA_LOG_STREAM_NAME":      time.Now().UTC().Format("2006/01/02") + "/[$LATEST]" + uuid.NewString(),
 		"AWS_LAMBDA_RUNTIME_API":          runtimeAPI,
 		"AWS_REGION":                      f.Region,
 		"LAMBDA_TASK_ROOT":                filepath.Dir(f.Binary),
@@ -168,7 +170,7 @@ func (e *environment) awaitReady(ctx context.Context) error {
 // it is ready again or gone.
 func (e *environment) invoke(ctx context.Context, payload []byte) ([]byte, error) {
 	inv := &invocation{
-		id: newID(), payload: payload, deadline: time.Now().Add(e.function.Timeout), result: make(chan result, 1),
+		id: uuid.NewString(), payload: payload, deadline: time.Now().Add(e.function.Timeout), result: make(chan result, 1),
 	}
 	e.setCurrent(inv)
 	defer e.setCurrent(nil)

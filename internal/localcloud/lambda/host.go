@@ -7,12 +7,10 @@ package lambda
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 )
@@ -198,9 +196,4 @@ func (h *Host) release(e *environment) {
 		return
 	}
 	delete(h.all, e)
-}
-
-func newID() string {
-	id := strings.ToLower(rand.Text() + rand.Text())[:32]
-	return id[:8] + "-" + id[8:12] + "-" + id[12:16] + "-" + id[16:20] + "-" + id[20:]
 }

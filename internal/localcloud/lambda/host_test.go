@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -198,14 +197,11 @@ func TestErrorKeepsTheEnvironmentAndPanicEndsIt(t *testing.T) {
 }
 
 func TestKill9(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no signals")
-	}
 	h := newHost(t, testFunction(t))
 	pid := mustInvoke(t, h, order{}).PID
 
 	t.Run("while idle", func(t *testing.T) {
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err := kill9(pid); err != nil {
 			t.Fatal(err)
 		}
 		eventually(t, func() bool { return len(h.PIDs()) == 0 })
@@ -222,12 +218,20 @@ func TestKill9(t *testing.T) {
 			failed <- err
 		}()
 		eventually(t, func() bool { return stateOf(h) == "busy" })
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		if err := kill9(pid); err != nil {
 			t.Fatal(err)
 		}
 		wantFunctionError(t, <-failed, "Runtime.ExitError", "killed")
 		mustInvoke(t, h, order{})
 	})
+}
+
+func kill9(pid int) error {
+	process, err := os.FindProcess(pid)
+	if err != nil {
+		return err
+	}
+	return process.Kill()
 }
 
 // stateOf tries to get at the one environment.

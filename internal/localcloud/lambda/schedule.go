@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/google/uuid"
 )
 
 // Schedule invokes a function at a fixed rate with a scheduled event. An
@@ -39,7 +40,7 @@ func (s Schedule) Run(ctx context.Context) {
 
 func (s Schedule) invoke(ctx context.Context, now time.Time) error {
 	payload, err := json.Marshal(events.CloudWatchEvent{
-		Version: "0", ID: newID(), DetailType: "Scheduled Event", Source: "aws.events",
+		Version: "0", ID: uuid.NewString(), DetailType: "Scheduled Event", Source: "aws.events",
 		AccountID: s.Account, Time: now.UTC().Truncate(time.Second), Region: s.Region,
 		Resources: []string{"arn:aws:events:" + s.Region + ":" + s.Account + ":rule/" + s.Name},
 		Detail:    json.RawMessage("{}"),

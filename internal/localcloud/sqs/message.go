@@ -4,7 +4,6 @@ import (
 	"crypto/md5" //nolint:gosec // the protocol's own checksum
 	"encoding/binary"
 	"encoding/hex"
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -128,8 +127,4 @@ func MD5OfAttributes(attributes map[string]Attribute) string {
 		field(a.value())
 	}
 	return hex.EncodeToString(hash.Sum(nil))
-}
-
-func formatUUID(b []byte) string {
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
 }

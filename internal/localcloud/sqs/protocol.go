@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // TargetPrefix begins the X-Amz-Target header of every request.
@@ -392,7 +394,7 @@ func duration(seconds int) *time.Duration {
 
 func write(w http.ResponseWriter, status int, body any) {
 	w.Header().Set("Content-Type", contentType)
-	w.Header().Set("X-Amzn-RequestId", newID())
+	w.Header().Set("X-Amzn-RequestId", uuid.NewString())
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the client is gone
 }

@@ -3,11 +3,12 @@ package sqs
 import (
 	"container/heap"
 	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/google/uuid"
 )
 
 // Message is what a sender hands in.
@@ -88,7 +89,7 @@ func (q *Queue) Send(m Message) (string, error) {
 	}
 	q.server.sequence++
 	stored := &message{
-		Message: m, id: newID(), sent: now, sequence: q.server.sequence, visibleAt: now.Add(delay),
+		Message: m, id: uuid.NewString(), sent: now, sequence: q.server.sequence, visibleAt: now.Add(delay),
 	}
 	q.put(stored)
 	q.server.mu.Unlock()
@@ -158,7 +159,7 @@ func (q *Queue) take(o ReceiveOptions) (got []Received, changed <-chan struct{},
 		if m.receives == 1 {
 			m.firstReceived = now
 		}
-		m.receipt = newID()
+		m.receipt = uuid.NewString()
 		got = append(got, q.received(m))
 		// With a visibility timeout of zero the message would be found again at
 		// once: it goes back only after the loop.
@@ -308,14 +309,6 @@ func (q *Queue) parseHandle(handle string) (id, receipt string, err error) {
 }
 
 func milliseconds(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
-
-// newID returns a random UUID.
-func newID() string {
-	b := make([]byte, 16)
-	rand.Read(b) //nolint:errcheck // never fails
-	b[6], b[8] = b[6]&0x0f|0x40, b[8]&0x3f|0x80
-	return formatUUID(b)
-}
 
 // order is a heap of messages, the one that is visible first on top.
 type order []*message
