@@ -45,6 +45,7 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 	flags.IntVar(&options.APIPort, "api-port", 0, "port of the mailbox API (default: a free one)")
 	flags.StringVar(&options.PresignEndpoint, "presign-endpoint", "", "`URL` that goes into signed URLs instead of the source's: scheme, IP address and port")
 	flags.IntVar(&options.ReceiverConcurrency, "receiver-concurrency", 4, "receivers at once")
+	flags.DurationVar(&options.URLLife, "url-life", 15*time.Minute, "`LIFE` of signed URLs")
 	flags.BoolVar(&verbose, "verbose", false, "print the functions' logs to standard error instead of DIR/"+localcloud.LogFile)
 	return command
 }

@@ -73,7 +73,7 @@ func (j *Journal) read(ctx context.Context, name string, v any) (etag string, er
 	if err != nil {
 		return "", classify(fmt.Errorf("read journal entry %q: %w", name, err))
 	}
-	defer out.Body.Close() //nolint:errcheck // only read
+	defer out.Body.Close()
 	data, err := io.ReadAll(io.LimitReader(out.Body, maxEntry+1))
 	if err != nil {
 		return "", classify(fmt.Errorf("read journal entry %q: %w", name, err))

@@ -65,7 +65,7 @@ func judgeError(what string, err error) error {
 		return fmt.Errorf("%s: %w: %w", what, errDigest, err)
 	case "ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "OperationAborted", "SlowDown":
 		return fault.Transient(classBusy, wrapped)
-	case "NoSuchBucket":
+	case "NoSuchBucket", "NotImplemented":
 		return fault.Permanent(classRefused, wrapped)
 	}
 	switch {

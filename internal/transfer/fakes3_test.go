@@ -139,7 +139,7 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(o.body)
 	case "Delete":
 		delete(f.objects, name)
-		w.WriteHeader(204)
+		w.WriteHeader(http.StatusNoContent)
 	case "Put":
 		if !f.checksum(w, r.Header, body) || !f.condition(w, name, r.Header) {
 			return
@@ -153,9 +153,10 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		id := fmt.Sprintf("upload-%d", f.next)
 		f.uploads[id] = &pending{name: name, header: r.Header, parts: map[int]object{}}
 		reply(w, struct {
-			XMLName       xml.Name `xml:"InitiateMultipartUploadResult"`
-			Key, UploadId string
-		}{Key: name, UploadId: id})
+			XMLName  xml.Name `xml:"InitiateMultipartUploadResult"`
+			Key      string
+			UploadID string `xml:"UploadId"`
+		}{Key: name, UploadID: id})
 	default:
 		f.multipart(op, w, r, name, body)
 	}
@@ -173,7 +174,7 @@ func (f *fakeS3) multipart(op string, w http.ResponseWriter, r *http.Request, na
 	switch op {
 	case "Abort":
 		delete(f.uploads, id)
-		w.WriteHeader(204)
+		w.WriteHeader(http.StatusNoContent)
 	case "Part":
 		if r.Header.Get("X-Amz-Checksum-"+algorithm) == "" {
 			f.t.Errorf("part without %s: %v", algorithm, r.Header)

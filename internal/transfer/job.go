@@ -2,6 +2,7 @@ package transfer
 
 import (
 	"errors"
+	"sync/atomic"
 
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/journal"
@@ -17,7 +18,8 @@ type job struct {
 	overflow bool              // our entries had no room: the journal holds the order
 	order    *journal.Order    // what Advance returned; nil until then
 
-	finished, remaining int // parts
+	expired             atomic.Bool // the source has said so; nobody need ask again
+	finished, remaining int         // parts
 	residue             error
 }
 

@@ -52,6 +52,11 @@ func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 	}
 }
 
+func isExpired(err error) bool {
+	end, ok := errors.AsType[ended](err)
+	return ok && end.outcome == wire.Expired
+}
+
 // settled classifies what is left of the errors that the engine mends itself.
 func settled(err error) error {
 	switch {
@@ -79,6 +84,10 @@ func (j *job) fill(ctx, work context.Context, u *upload) error {
 	for _, p := range u.missing() {
 		g.Go(func() error {
 			d, err := j.bring(ctx, pulls, u, p)
+			if isExpired(err) {
+				j.expired.Store(true) // what runs may end: a download outlives its URL
+				return err
+			}
 			if err != nil {
 				stop(err)
 				return err
@@ -102,7 +111,7 @@ func (j *job) bring(ctx, pulls context.Context, u *upload, p part) (donePart, er
 	}
 	defer j.memory.give(buf)
 	for range digestTries {
-		if err = j.pull(pulls, p.offset, buf); err != nil {
+		if err := j.pull(pulls, p.offset, buf); err != nil {
 			return donePart{}, err
 		}
 		var d donePart
@@ -117,10 +126,10 @@ func (j *job) bring(ctx, pulls context.Context, u *upload, p part) (donePart, er
 // tidy ends the upload of a transfer that has ended with err. One that goes on
 // another time keeps it, as does one whose URL has to be signed again.
 func (j *job) tidy(ctx context.Context, u *upload, err error) {
-	end, isEnd := errors.AsType[ended](err)
+	_, isEnd := errors.AsType[ended](err)
 	switch {
 	case err == nil:
-	case isEnd && end.outcome != wire.Expired, fault.IsPermanent(err):
+	case isEnd && !isExpired(err), fault.IsPermanent(err):
 		j.leave(j.abort(ctx, u))
 	default:
 		return
@@ -128,8 +137,8 @@ func (j *job) tidy(ctx context.Context, u *upload, err error) {
 	j.leave(j.Journal.Forget(ctx, j.t.ID))
 }
 
-// tidyEarlier ends what an earlier delivery of the transfer may have begun,
-// where this one found the matter settled.
+// tidyEarlier ends what an earlier message of the transfer may have begun, where
+// this one found the matter settled.
 func (j *job) tidyEarlier(ctx context.Context, err error) {
 	end, ok := errors.AsType[ended](err)
 	if !ok {

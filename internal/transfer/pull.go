@@ -84,7 +84,7 @@ func (j *job) attempt(ctx context.Context, offset int64, buf []byte) (int, error
 		return 0, context.Cause(ctx)
 	}
 	defer j.connections.Release(1)
-	if !j.Now().Before(j.t.NotAfter) {
+	if j.expired.Load() || !j.Now().Before(j.t.NotAfter) {
 		return 0, ended{wire.Expired, "the URL's time is over"}
 	}
 	watched, dog := watch(ctx, j.StallWindow, j.StallFloor)
@@ -104,7 +104,7 @@ func (j *job) attempt(ctx context.Context, offset int64, buf []byte) (int, error
 	if err != nil {
 		return 0, lost(watched, err)
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	if err := j.checkAnswer(resp, offset, int64(len(buf))); err != nil {
 		return 0, err
 	}

@@ -30,7 +30,7 @@ func (j *job) small(ctx, work context.Context, redelivered bool) (wire.Verified,
 	}
 	defer j.memory.give(buf)
 	for range digestTries {
-		if err = j.pull(work, 0, buf); err != nil {
+		if err := j.pull(work, 0, buf); err != nil {
 			return "", err
 		}
 		sum, verified := j.prove(buf)

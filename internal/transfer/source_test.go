@@ -96,7 +96,7 @@ func (s *source) cut(w http.ResponseWriter, r *http.Request, n int) {
 	w.Header().Set("ETag", `"`+s.etag+`"`)
 	w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(s.body)))
 	w.Header().Set("Content-Length", strconv.Itoa(to-from+1))
-	w.WriteHeader(206)
+	w.WriteHeader(http.StatusPartialContent)
 	_, _ = w.Write(s.body[from : from+n])
 	_ = http.NewResponseController(w).Flush()
 	s.mu.Lock()

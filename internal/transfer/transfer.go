@@ -116,7 +116,7 @@ type Result struct {
 
 // Unfinished is the error of a Put whose time was up first. What is done stays
 // done: the next Put of the same transfer goes on from there.
-type Unfinished struct {
+type Unfinished struct { //nolint:errname // a clean stop rather than a failure
 	Parts     int // finished by this call
 	Remaining int // still to do
 	Err       error

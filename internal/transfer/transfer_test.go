@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/guard"
 	"github.com/s3ferry/s3ferry/internal/journal"
 	"github.com/s3ferry/s3ferry/internal/secret"
 	"github.com/s3ferry/s3ferry/internal/transfer"
@@ -580,6 +581,18 @@ func TestWhole200IsTakenForTheWholeObject(t *testing.T) {
 	f.arrived()
 }
 
+func TestAddressThatTheGuardRefusesIsPermanent(t *testing.T) {
+	door, err := guard.New(guard.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := newFerry(t, 500, func(o *transfer.Options) { o.HTTP = door.Client() })
+	f.fail(f.transfer(), guard.Class, true)
+	if got := f.src.asks(); len(got) != 0 {
+		t.Errorf("asked %v", got)
+	}
+}
+
 func TestExpiredBeforeTheFirstGet(t *testing.T) {
 	f := newFerry(t, 500)
 	f.put(f.transfer(func(t *wire.Transfer) { t.NotAfter = time.Now().Add(-time.Second) }), false, wire.Expired)
@@ -587,7 +600,10 @@ func TestExpiredBeforeTheFirstGet(t *testing.T) {
 		t.Errorf("asked %v", got)
 	}
 	// A plain 403 once the time is over is the same news.
-	f.src.misbehave = func(_ int, w http.ResponseWriter, _ *http.Request) bool { w.WriteHeader(403); return true }
+	f.src.misbehave = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	}
 	var calls atomic.Int64
 	now := time.Now()
 	f.engine = f.newEngine(func(o *transfer.Options) {
@@ -606,7 +622,7 @@ func TestRetryAfter(t *testing.T) {
 		}
 		first = time.Now()
 		w.Header().Set("Retry-After", "1")
-		w.WriteHeader(429)
+		w.WriteHeader(http.StatusTooManyRequests)
 		return true
 	}
 	f.put(f.transfer(), false, wire.Copied)
@@ -617,7 +633,7 @@ func TestRetryAfter(t *testing.T) {
 	f = newFerry(t, 500)
 	f.src.misbehave = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
 		w.Header().Set("Retry-After", "600")
-		w.WriteHeader(503)
+		w.WriteHeader(http.StatusServiceUnavailable)
 		return true
 	}
 	if got := fault.RetryAfter(f.fail(f.transfer(), "border", false)); got != 10*time.Minute {
@@ -842,47 +858,40 @@ func TestPartsOfAnotherSizeAreBroughtAgain(t *testing.T) {
 	f.arrived()
 }
 
-func TestDeadlineThenFinish(t *testing.T) {
+func TestDeadlineStoresWhatWasPulledThenFinishes(t *testing.T) {
 	f := newFerry(t, 5500, func(o *transfer.Options) { o.Connections = 2 })
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 	defer cancel()
-	f.src.misbehave = func(n int, w http.ResponseWriter, r *http.Request) bool {
-		if n > 2 {
-			<-r.Context().Done() // hangs until the deadline
+	pullsEnded := make(chan struct{})
+	var once sync.Once
+	f.src.misbehave = func(n int, _ http.ResponseWriter, r *http.Request) bool {
+		if n > 3 {
+			<-r.Context().Done() // hangs until the time for pulls is over
+			once.Do(func() { close(pullsEnded) })
 		}
-		return n > 2
+		return n > 3
 	}
-	began := time.Now()
-	_, err := f.engine.Put(ctx, f.transfer(), false)
-	u, ok := errors.AsType[*transfer.Unfinished](err)
-	if !ok || u.Parts != 2 || u.Remaining != 4 || !errors.Is(err, context.DeadlineExceeded) {
-		t.Fatalf("got %v, want 2 parts finished and 4 to do", err)
-	}
-	if took := time.Since(began); took >= 2*time.Second {
-		t.Errorf("nothing was left of the deadline after %s", took)
-	}
-	f.src.behave()
-	f.put(f.transfer(), true, wire.Copied)
-	f.arrived()
-	if got := f.src.bytesSent(); got != 5500 {
-		t.Errorf("%d bytes sent in all, want 5500", got)
-	}
-}
-
-func TestDeadlineStoresWhatWasPulled(t *testing.T) {
-	f := newFerry(t, 1500, func(o *transfer.Options) { o.Connections = 1 })
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-	defer cancel()
+	var parts atomic.Int64
 	f.dst.hook(func(op string, _ http.ResponseWriter, _ *http.Request) bool {
-		if op == "Part" {
-			deadline, _ := ctx.Deadline()
-			time.Sleep(time.Until(deadline) - 200*time.Millisecond) // beyond the end of pulls
+		if op == "Part" && parts.Add(1) == 3 {
+			<-pullsEnded
 		}
 		return false
 	})
 	_, err := f.engine.Put(ctx, f.transfer(), false)
-	if u, ok := errors.AsType[*transfer.Unfinished](err); !ok || u.Parts != 1 || u.Remaining != 1 {
-		t.Fatalf("got %v, want 1 part finished and 1 to do", err)
+	u, ok := errors.AsType[*transfer.Unfinished](err)
+	if !ok || u.Parts != 3 || u.Remaining != 3 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("got %v, want 3 parts finished and 3 to do", err)
+	}
+	if ctx.Err() != nil {
+		t.Error("nothing was left of the deadline")
+	}
+	f.src.behave()
+	f.dst.hook(nil)
+	f.put(f.transfer(), true, wire.Copied)
+	f.arrived()
+	if got := f.src.bytesSent(); got != 5500 {
+		t.Errorf("%d bytes sent in all, want 5500", got)
 	}
 }
 
@@ -904,7 +913,7 @@ func TestExpiredKeepsTheUploadForTheNextURL(t *testing.T) {
 	f := newFerry(t, 5500, func(o *transfer.Options) { o.Connections = 1 })
 	f.src.misbehave = func(n int, w http.ResponseWriter, _ *http.Request) bool {
 		if n > 3 {
-			w.WriteHeader(403)
+			w.WriteHeader(http.StatusForbidden)
 			_, _ = w.Write([]byte("<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"))
 			return true
 		}
