@@ -83,7 +83,7 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 	// and 14 in the inbox. Those that order the versions of a key stay.
 	r.journal = newBucket(r, "JournalBucket", false, abortUploads(7), &awss3.LifecycleRule{
 		Id:         jsii.String("ExpireUploads"),
-		Prefix:     jsii.String("uploads/"),
+		Prefix:     jsii.String(envcfg.JournalUploads),
 		Expiration: awscdk.Duration_Days(jsii.Number(30)),
 	})
 	r.trust = awsssm.NewStringParameter(r, jsii.String("Trust"), &awsssm.StringParameterProps{

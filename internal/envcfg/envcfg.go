@@ -16,6 +16,10 @@ import (
 	"time"
 )
 
+// JournalUploads is the prefix of the journal's upload entries. They alone may
+// expire: an order record must last as long as its object.
+const JournalUploads = "uploads/"
+
 // Sender configures functions/sender.
 type Sender struct {
 	OutboxURL    string        `env:"S3FERRY_OUTBOX_URL"`

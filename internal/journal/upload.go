@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
+	"github.com/s3ferry/s3ferry/internal/envcfg"
 	"github.com/s3ferry/s3ferry/internal/fault"
 )
 
@@ -111,4 +112,4 @@ func (j *Journal) Forget(ctx context.Context, transfer string) error {
 	return nil
 }
 
-func uploadName(transfer string) string { return "uploads/" + transfer + ".json" }
+func uploadName(transfer string) string { return envcfg.JournalUploads + transfer + ".json" }

@@ -99,6 +99,9 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	case err != nil:
 		return nil, err
 	}
+	if result.Residue != nil {
+		r.Log.WarnContext(ctx, "transfer not tidied up, lifecycle rules will", "id", t.ID, "key", t.Source.Key, "error", result.Residue)
+	}
 	receipt.Outcome, receipt.Bytes, receipt.Verified = result.Outcome, result.Bytes, result.Verified
 	r.Log.InfoContext(ctx, "transfer ended", "outcome", receipt.Outcome, "id", t.ID, "key", t.Source.Key,
 		"bytes", receipt.Bytes, "millis", receipt.Millis, "verified", receipt.Verified, "attempts", receipt.Attempts)
