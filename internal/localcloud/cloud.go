@@ -64,6 +64,10 @@ type Options struct {
 	// endpoint: a link emulator before it, say. Scheme, IP address and port.
 	PresignEndpoint string
 
+	// Unlinked leaves the two sides as two deployed stacks are at first: the one
+	// does not know the other, and what is put waits in the outbox.
+	Unlinked bool
+
 	ReceiverConcurrency int           // receivers at once; 0: 4
 	CourierInterval     time.Duration // 0: 2 s
 	URLLife             time.Duration // of signed URLs; 0: 15 min
@@ -157,14 +161,15 @@ type Cloud struct {
 	stopErr   error
 }
 
-// Start starts everything and links the two sides. ctx bounds the start only.
+// Start starts everything and links the two sides, unless told not to. ctx
+// bounds the start only.
 func Start(ctx context.Context, o Options) (*Cloud, error) {
 	c := &Cloud{
 		options: o.withDefaults(), hosts: map[string]*lambda.Host{},
 		failed: make(chan error, 1), stopping: make(chan struct{}), stopPolls: func() {},
 	}
 	for _, step := range []func(context.Context) error{
-		c.check, c.makeDir, c.openLogs, c.startControl, c.startStores, c.startAPI, c.link, c.startFunctions,
+		c.check, c.makeDir, c.openLogs, c.startControl, c.startStores, c.startAPI, c.deploy, c.link, c.startFunctions,
 	} {
 		if err := step(ctx); err != nil {
 			_, stopErr := c.Stop(context.WithoutCancel(ctx))

@@ -8,13 +8,49 @@ import (
 	"fmt"
 
 	"github.com/s3ferry/s3ferry/internal/link"
+	"github.com/s3ferry/s3ferry/internal/localcloud/control"
 	"github.com/s3ferry/s3ferry/internal/secret"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
+// apiKeyID is how API Gateway names the mailbox's API key.
+const apiKeyID = "s3ferry-key"
+
+// deploy leaves what two deployed stacks leave: a link secret without a value, a
+// trust document that trusts nobody, and the outputs.
+func (c *Cloud) deploy(context.Context) error {
+	none, err := link.EncodeTrust(link.Trust{Sources: []link.Source{}})
+	if err != nil {
+		return fmt.Errorf("encode trust document: %w", err)
+	}
+	if err := c.control.PutParameter(trustParameter, string(none)); err != nil {
+		return fmt.Errorf("write trust document: %w", err)
+	}
+	secretARN := c.control.CreateSecret(linkSecret)
+	c.control.PutAPIKey(apiKeyID, c.API.Key)
+	for _, stack := range []control.Stack{
+		{Region: sourceIn, Name: "GlobalSender", Outputs: map[string]string{
+			"LinkSecretArn": secretARN, "SourceBucketName": c.Source.Bucket, "SourceBucketRegion": c.Source.Region,
+			"OutboxUrl": c.SQS.Queues.Outbox, "OutboxDeadLetterQueueUrl": c.SQS.Queues.OutboxDLQ,
+		}},
+		{Region: destIn, Name: "ChinaReceiver", Outputs: map[string]string{
+			"MailboxUrl": c.API.URL + "/", "MailboxApiKeyId": apiKeyID, "TrustParameterName": trustParameter,
+			"DestinationBucketName": c.Destination.Bucket, "DestinationBucketRegion": c.Destination.Region,
+			"InboxUrl": c.SQS.Queues.Inbox, "InboxDeadLetterQueueUrl": c.SQS.Queues.InboxDLQ, "ReceiptsUrl": c.SQS.Queues.Receipts,
+		}},
+	} {
+		stack.Status = "CREATE_COMPLETE"
+		c.control.PutStack(stack)
+	}
+	return nil
+}
+
 // link ties the two sides together with a new signing key, as `s3ferry link`
-// does with two accounts.
+// does with two accounts, only that nothing has to be proved.
 func (c *Cloud) link(context.Context) error {
+	if c.options.Unlinked {
+		return nil
+	}
 	public, private, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		return fmt.Errorf("make signing key: %w", err)
@@ -38,7 +74,6 @@ func (c *Cloud) link(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode link secret: %w", err)
 	}
-	c.control.CreateSecret(linkSecret)
 	if err := c.control.PutSecret(linkSecret, string(document)); err != nil {
 		return fmt.Errorf("write link secret: %w", err)
 	}

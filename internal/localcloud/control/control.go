@@ -1,7 +1,9 @@
-// Package control answers for the small services that functions ask for their
-// settings: Secrets Manager, Systems Manager parameters and the token service.
+// Package control answers for the small services that functions and operators
+// ask: Secrets Manager, Systems Manager parameters, the token service, and what
+// CloudFormation and API Gateway tell of deployed stacks and API keys.
 // One handler serves them and SQS, so that one endpoint is the whole control
-// plane. Nothing is authenticated: serve it on a loopback address only.
+// plane of every partition: the region that a request is signed for says which.
+// Nothing is authenticated: serve it on a loopback address only.
 package control
 
 import (
@@ -28,6 +30,10 @@ type Config struct {
 	// credentials.
 	Role string
 	Mint func(expires time.Time) (accessKeyID, secretAccessKey, sessionToken string)
+
+	// Fault, if set, is asked before every action but those of queues, with the
+	// region that it is for, and may fail it.
+	Fault func(region, action string) *Error
 }
 
 // Server is the control plane, an http.Handler.
@@ -37,18 +43,23 @@ type Server struct {
 	mu         sync.Mutex
 	secrets    map[string]*secretValue
 	parameters map[string]*parameter
+	stacks     map[string]Stack  // by region/name
+	apiKeys    map[string]string // values by id
 }
 
-// New returns a server without secrets and parameters.
+// New returns a server that has nothing yet.
 func New(c Config) *Server {
-	return &Server{config: c, secrets: map[string]*secretValue{}, parameters: map[string]*parameter{}}
+	return &Server{
+		config: c, secrets: map[string]*secretValue{}, parameters: map[string]*parameter{},
+		stacks: map[string]Stack{}, apiKeys: map[string]string{},
+	}
 }
 
 // maxRequest is above any request of these services.
 const maxRequest = 1 << 20
 
 // ServeHTTP answers one request, whose service is known by its target header,
-// or by an Action for the token service.
+// its path, or its Action.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	target := r.Header.Get("X-Amz-Target")
 	switch service, operation, _ := strings.Cut(target, "."); service {
@@ -63,7 +74,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"GetParameter": handle(s.getParameter), "PutParameter": handle(s.putParameter),
 		}[operation])
 	case "":
-		s.serveTokens(w, r)
+		if strings.HasPrefix(r.URL.Path, apiKeysPath) && r.Method == http.MethodGet {
+			s.serveAPIKeys(w, r)
+			return
+		}
+		s.serveQuery(w, r)
 	default:
 		writeJSON(w, newError("UnknownOperationException", "no service for target %q", target))
 	}
@@ -76,6 +91,14 @@ func (e *Error) Error() string { return e.Code + ": " + e.Message }
 
 func newError(code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// fault says that the test wants the action to fail.
+func (s *Server) fault(r *http.Request, action string) *Error {
+	if s.config.Fault == nil {
+		return nil
+	}
+	return s.config.Fault(s.region(r), action)
 }
 
 // action is one action of a service that speaks AWS JSON 1.1.
@@ -99,6 +122,11 @@ func (s *Server) serveJSON(w http.ResponseWriter, r *http.Request, act action) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRequest))
 	if err != nil {
 		writeJSON(w, newError("SerializationException", "read request: %v", err))
+		return
+	}
+	_, operation, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	if failure := s.fault(r, operation); failure != nil {
+		writeJSON(w, failure)
 		return
 	}
 	s.mu.Lock()

@@ -2,6 +2,8 @@ package control
 
 import (
 	"cmp"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -9,9 +11,9 @@ import (
 const maxParameter = 4096
 
 type parameter struct {
-	kind, value string
-	version     int64
-	modified    time.Time
+	kind     string
+	values   []string // every version
+	modified time.Time
 }
 
 // PutParameter makes a parameter, or gives it another value.
@@ -31,15 +33,25 @@ type parameterRequest struct {
 	Overwrite bool
 }
 
+// getParameter takes a name, and a version after a colon.
 func (s *Server) getParameter(in parameterRequest) (any, *Error) {
-	p, ok := s.parameters[in.Name]
+	name, selector, selected := strings.Cut(in.Name, ":")
+	p, ok := s.parameters[name]
 	if !ok {
-		return nil, newError("ParameterNotFound", "Parameter %s not found.", in.Name)
+		return nil, newError("ParameterNotFound", "Parameter %s not found.", name)
+	}
+	version := len(p.values)
+	if selected {
+		n, err := strconv.Atoi(selector)
+		if err != nil || n < 1 || n > len(p.values) {
+			return nil, newError("ParameterVersionNotFound", "Systems Manager could not find version %s of %s.", selector, name)
+		}
+		version = n
 	}
 	return map[string]any{"Parameter": map[string]any{
-		"Name": in.Name, "Type": p.kind, "Value": p.value, "Version": p.version, "DataType": "text",
+		"Name": name, "Type": p.kind, "Value": p.values[version-1], "Version": version, "DataType": "text",
 		"LastModifiedDate": epoch(p.modified),
-		"ARN":              "arn:aws:ssm:" + s.config.Region + ":" + s.config.Account + ":parameter/" + in.Name,
+		"ARN":              "arn:aws:ssm:" + s.config.Region + ":" + s.config.Account + ":parameter/" + name,
 	}}, nil
 }
 
@@ -56,7 +68,6 @@ func (s *Server) putParameter(in parameterRequest) (any, *Error) {
 		p = &parameter{kind: cmp.Or(in.Type, "String")}
 		s.parameters[in.Name] = p
 	}
-	p.value, p.modified = in.Value, time.Now()
-	p.version++
-	return map[string]any{"Version": p.version, "Tier": "Standard"}, nil
+	p.values, p.modified = append(p.values, in.Value), time.Now()
+	return map[string]any{"Version": len(p.values), "Tier": "Standard"}, nil
 }

@@ -1,6 +1,9 @@
 package control
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -10,10 +13,20 @@ import (
 // maxSecret is the most bytes of a secret, in the service too.
 const maxSecret = 64 << 10
 
+// The staging labels that the service itself moves.
+const (
+	stageCurrent  = "AWSCURRENT"
+	stagePrevious = "AWSPREVIOUS"
+)
+
 type secretValue struct {
-	arn     string
-	name    string
-	version string // "" while there is no value
+	arn    string
+	name   string
+	stages map[string]secretVersion // by staging label
+}
+
+type secretVersion struct {
+	id      string
 	text    string
 	created time.Time
 }
@@ -24,8 +37,8 @@ func (s *Server) CreateSecret(name string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	value := &secretValue{
-		name: name,
-		arn:  "arn:aws:secretsmanager:" + s.config.Region + ":" + s.config.Account + ":secret:" + name + "-" + uuid.NewString()[:6],
+		name: name, stages: map[string]secretVersion{},
+		arn: "arn:aws:secretsmanager:" + s.config.Region + ":" + s.config.Account + ":secret:" + name + "-" + uuid.NewString()[:6],
 	}
 	s.secrets[name] = value
 	return value.arn
@@ -42,9 +55,10 @@ func (s *Server) PutSecret(id, text string) error {
 }
 
 type secretRequest struct {
-	SecretId     string //nolint:revive // as the protocol spells it
-	SecretString *string
-	VersionStage string
+	SecretId      string //nolint:revive // as the protocol spells it
+	SecretString  *string
+	VersionStage  string
+	VersionStages []string
 }
 
 // findSecret takes a name, an ARN, or an ARN without the random end.
@@ -62,16 +76,14 @@ func (s *Server) getSecretValue(in secretRequest) (any, *Error) {
 	if failure != nil {
 		return nil, failure
 	}
-	stage := "AWSCURRENT"
-	if in.VersionStage != "" {
-		stage = in.VersionStage
-	}
-	if value.version == "" || stage != "AWSCURRENT" {
+	stage := cmp.Or(in.VersionStage, stageCurrent)
+	version, ok := value.stages[stage]
+	if !ok {
 		return nil, newError("ResourceNotFoundException", "Secrets Manager can't find the specified secret value for staging label: %s", stage)
 	}
 	return map[string]any{
-		"ARN": value.arn, "Name": value.name, "VersionId": value.version, "SecretString": value.text,
-		"VersionStages": []string{"AWSCURRENT"}, "CreatedDate": epoch(value.created),
+		"ARN": value.arn, "Name": value.name, "VersionId": version.id, "SecretString": version.text,
+		"VersionStages": value.labels(version.id), "CreatedDate": epoch(version.created),
 	}, nil
 }
 
@@ -86,8 +98,34 @@ func (s *Server) putSecretValue(in secretRequest) (any, *Error) {
 	if len(*in.SecretString) > maxSecret {
 		return nil, newError("ValidationException", "The secret value is longer than %d bytes.", maxSecret)
 	}
-	value.version, value.text, value.created = uuid.NewString(), *in.SecretString, time.Now()
+	version := secretVersion{id: uuid.NewString(), text: *in.SecretString, created: time.Now()}
+	value.put(version, in.VersionStages)
 	return map[string]any{
-		"ARN": value.arn, "Name": value.name, "VersionId": value.version, "VersionStages": []string{"AWSCURRENT"},
+		"ARN": value.arn, "Name": value.name, "VersionId": version.id, "VersionStages": value.labels(version.id),
 	}, nil
+}
+
+// put labels a new version, and the first one as the current one whatever the
+// caller wants.
+func (v *secretValue) put(version secretVersion, stages []string) {
+	if len(stages) == 0 || len(v.stages) == 0 {
+		stages = append(stages, stageCurrent)
+	}
+	for _, stage := range stages {
+		if current, ok := v.stages[stageCurrent]; ok && stage == stageCurrent {
+			v.stages[stagePrevious] = current
+		}
+		v.stages[stage] = version
+	}
+}
+
+// labels returns the staging labels of a version.
+func (v *secretValue) labels(id string) []string {
+	return slices.Sorted(func(yield func(string) bool) {
+		for stage := range maps.Keys(v.stages) {
+			if v.stages[stage].id == id && !yield(stage) {
+				return
+			}
+		}
+	})
 }

@@ -59,9 +59,8 @@ type callerIdentity struct {
 	Account string
 }
 
-type tokenError struct {
+type queryError struct {
 	XMLName xml.Name `xml:"ErrorResponse"`
-	XMLNS   string   `xml:"xmlns,attr"`
 	Error   struct {
 		Type    string
 		Code    string
@@ -70,28 +69,34 @@ type tokenError struct {
 	RequestID string `xml:"RequestId"`
 }
 
-// serveTokens answers in the query protocol.
-func (s *Server) serveTokens(w http.ResponseWriter, r *http.Request) {
+// serveQuery answers what is asked in the query protocol.
+func (s *Server) serveQuery(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxRequest)
-	var (
-		out     any
-		failure *Error
-	)
-	switch action := r.FormValue("Action"); action {
-	case "AssumeRole":
-		out, failure = s.assumeRole(r)
-	case "GetCallerIdentity":
-		out = callerIdentityResponse{XMLNS: tokenNamespace, Metadata: responseMetadata{uuid.NewString()}, Result: callerIdentity{
-			ARN: "arn:aws:iam::" + s.config.Account + ":root", UserID: s.config.Account, Account: s.config.Account,
-		}}
-	default:
-		failure = newError("InvalidAction", "Could not find operation %q", action)
+	action := r.FormValue("Action")
+	act, ok := map[string]func(*http.Request) (any, *Error){
+		"AssumeRole": s.assumeRole, "GetCallerIdentity": s.getCallerIdentity, "DescribeStacks": s.describeStacks,
+	}[action]
+	if !ok {
+		writeQueryError(w, newError("InvalidAction", "Could not find operation %q", action))
+		return
+	}
+	failure := s.fault(r, action)
+	var out any
+	if failure == nil {
+		out, failure = act(r)
 	}
 	if failure != nil {
-		writeTokenError(w, failure)
+		writeQueryError(w, failure)
 		return
 	}
 	writeXML(w, http.StatusOK, out)
+}
+
+func (s *Server) getCallerIdentity(r *http.Request) (any, *Error) {
+	return callerIdentityResponse{XMLNS: tokenNamespace, Metadata: responseMetadata{uuid.NewString()}, Result: callerIdentity{
+		ARN:    "arn:" + partition(s.region(r)) + ":iam::" + s.config.Account + ":root",
+		UserID: s.config.Account, Account: s.config.Account,
+	}}, nil
 }
 
 func (s *Server) assumeRole(r *http.Request) (any, *Error) {
@@ -125,12 +130,12 @@ func (s *Server) assumeRole(r *http.Request) (any, *Error) {
 	}}, nil
 }
 
-func writeTokenError(w http.ResponseWriter, failure *Error) {
+func writeQueryError(w http.ResponseWriter, failure *Error) {
 	status := http.StatusBadRequest
-	if failure.Code == "AccessDenied" {
+	if strings.HasPrefix(failure.Code, "AccessDenied") || strings.HasPrefix(failure.Code, "ExpiredToken") {
 		status = http.StatusForbidden
 	}
-	out := tokenError{XMLNS: tokenNamespace, RequestID: uuid.NewString()}
+	out := queryError{RequestID: uuid.NewString()}
 	out.Error.Type, out.Error.Code, out.Error.Message = "Sender", failure.Code, failure.Message
 	writeXML(w, status, out)
 }
