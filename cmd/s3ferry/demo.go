@@ -79,6 +79,7 @@ func runDemo(cmd *cobra.Command, f demoFlags) (err error) {
 		return err
 	}
 	ctx := cmd.Context()
+	tellPerson(cmd, "Building the functions and starting both sides; the first time takes a minute.")
 	cloud, err := localcloud.Start(ctx, localcloud.Options{})
 	if err != nil {
 		return err
@@ -111,10 +112,22 @@ func side(b localcloud.Bucket) demo.Side {
 	})}
 }
 
+// isTerminal reports whether a person is looking at out.
+func isTerminal(out io.Writer) bool {
+	file, ok := out.(*os.File)
+	return ok && term.IsTerminal(int(file.Fd()))
+}
+
+// tellPerson says what takes long, to a person only.
+func tellPerson(cmd *cobra.Command, what string) {
+	if out := cmd.ErrOrStderr(); isTerminal(out) {
+		fmt.Fprintln(out, what)
+	}
+}
+
 // showArrivals draws a bar for what has arrived, if out is a terminal.
 func showArrivals(out io.Writer, objects []demo.Object) (arrived func(int, int64), done func()) {
-	file, ok := out.(*os.File)
-	if !ok || !term.IsTerminal(int(file.Fd())) {
+	if !isTerminal(out) {
 		return nil, func() {}
 	}
 	var total int64

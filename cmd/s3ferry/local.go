@@ -52,6 +52,7 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 
 func runLocal(cmd *cobra.Command, options localcloud.Options) error {
 	ctx := cmd.Context()
+	tellPerson(cmd, "Building the functions and starting both sides; the first time takes a minute.")
 	cloud, err := localcloud.Start(ctx, options)
 	if err != nil {
 		return err

@@ -68,28 +68,50 @@ func Run(ctx context.Context, from, to Side, objects []Object, o Options) (Repor
 		o.Patience = 2 * time.Minute
 	}
 	start := time.Now()
-	put, err := upload(ctx, from, to, objects)
-	if err != nil {
-		return Report{}, err
-	}
-	report := Report{Objects: len(objects), Overwritten: put.overwritten, PutSeconds: time.Since(start).Seconds()}
-	if err := await(ctx, to, objects, put.etags, o); err != nil {
+	w := &written{etags: map[string]string{}}
+	report := Report{Objects: len(objects)}
+	group, both := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		err := w.upload(both, from, to, objects)
+		report.PutSeconds = time.Since(start).Seconds()
+		return err
+	})
+	group.Go(func() error { return w.await(both, to, objects, o) })
+	if err := group.Wait(); err != nil {
 		return Report{}, err
 	}
 	report.TotalSeconds = time.Since(start).Seconds()
-	err = report.compare(ctx, from, to, objects)
+	report.Overwritten = w.overwritten
+	err := report.compare(ctx, from, to, objects)
 	return report, err
 }
 
-// written is what upload knows of the objects it put.
+// written is what has been put into the source so far.
 type written struct {
+	mu          sync.Mutex
 	etags       map[string]string // by key, of the last edition, without quotes
+	last        time.Time         // of the last put
 	overwritten int
 }
 
-func upload(ctx context.Context, from, to Side, objects []Object) (written, error) {
-	w := written{etags: map[string]string{}}
-	var mu sync.Mutex
+func (w *written) note(key, etag string, inFlight bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.etags[key], w.last = etag, time.Now()
+	if inFlight {
+		w.overwritten++
+	}
+}
+
+// look returns the ETag of key's last edition, "" before it is put, and when
+// anything was put last.
+func (w *written) look(key string) (etag string, last time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.etags[key], w.last
+}
+
+func (w *written) upload(ctx context.Context, from, to Side, objects []Object) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(writers)
 	for _, object := range objects {
@@ -108,16 +130,11 @@ func upload(ctx context.Context, from, to Side, objects []Object) (written, erro
 			if err != nil {
 				return err
 			}
-			mu.Lock()
-			defer mu.Unlock()
-			w.etags[object.Key] = etag
-			if inFlight {
-				w.overwritten++
-			}
+			w.note(object.Key, etag, inFlight)
 			return nil
 		})
 	}
-	return w, group.Wait()
+	return group.Wait()
 }
 
 // put writes o and returns its ETag.
@@ -164,13 +181,13 @@ func onItsWay(ctx context.Context, to Side, key string) (bool, error) {
 }
 
 // await returns when the last edition of every object is at the destination.
-func await(ctx context.Context, to Side, objects []Object, etags map[string]string, o Options) error {
+func (w *written) await(ctx context.Context, to Side, objects []Object, o Options) error {
 	missing := map[string]Object{}
 	for _, object := range objects {
 		missing[object.Key] = object
 	}
 	var bytes int64
-	for last := time.Now(); len(missing) > 0; {
+	for arrived := time.Now(); len(missing) > 0; {
 		before := len(missing)
 		pages := s3.NewListObjectsV2Paginator(to.S3, &s3.ListObjectsV2Input{Bucket: &to.Bucket})
 		for pages.HasMorePages() {
@@ -183,7 +200,7 @@ func await(ctx context.Context, to Side, objects []Object, etags map[string]stri
 				if !waiting {
 					continue
 				}
-				current, err := isCurrent(ctx, to, object, etags[object.Key])
+				current, err := w.isCurrent(ctx, to, object)
 				if err != nil {
 					return err
 				}
@@ -194,13 +211,14 @@ func await(ctx context.Context, to Side, objects []Object, etags map[string]stri
 			}
 		}
 		if len(missing) < before {
-			last = time.Now()
+			arrived = time.Now()
 			if o.Arrived != nil {
 				o.Arrived(len(objects)-len(missing), bytes)
 			}
 			continue
 		}
-		if time.Since(last) > o.Patience {
+		_, put := w.look("")
+		if time.Since(arrived) > o.Patience && time.Since(put) > o.Patience {
 			keys := slices.Sorted(maps.Keys(missing))
 			return fmt.Errorf("wait for arrivals: nothing came for %v, and %d of %d objects are missing, such as %q",
 				o.Patience, len(keys), len(objects), keys[:min(3, len(keys))])
@@ -214,10 +232,11 @@ func await(ctx context.Context, to Side, objects []Object, etags map[string]stri
 	return nil
 }
 
-// isCurrent tells the edition with the ETag given from an earlier one.
-func isCurrent(ctx context.Context, to Side, o Object, etag string) (bool, error) {
-	if o.Overwrites == nil {
-		return true, nil
+// isCurrent tells the last edition of o at the destination from an earlier one.
+func (w *written) isCurrent(ctx context.Context, to Side, o Object) (bool, error) {
+	etag, _ := w.look(o.Key)
+	if o.Overwrites == nil || etag == "" {
+		return etag != "", nil
 	}
 	head, err := to.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &to.Bucket, Key: &o.Key})
 	if err != nil {
