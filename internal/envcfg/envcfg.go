@@ -3,14 +3,18 @@
 // so a variable cannot be renamed on one side only.
 //
 // Credentials, region and endpoints are the AWS SDK's own variables and are not
-// listed here. Fields tagged test are for the laptop cloud: a construct never
-// sets them, and Encode leaves them out when empty.
+// listed here. Fields tagged optional need not be there, and Encode leaves them
+// out when empty. So are those tagged test, which are for the laptop cloud: a
+// construct never sets them.
 package envcfg
 
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"net/netip"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -48,23 +52,34 @@ type Receiver struct {
 	DestinationBucket string `env:"S3FERRY_DESTINATION_BUCKET"`
 	JournalBucket     string `env:"S3FERRY_JOURNAL_BUCKET"`
 
-	Connections int   `env:"S3FERRY_CONNECTIONS"`   // ranged GETs under way at once, over all messages of a batch
+	Connections int   `env:"S3FERRY_CONNECTIONS"`   // most ranged GETs under way at once, over all messages of a batch
 	PartSize    int64 `env:"S3FERRY_PART_SIZE"`     // bytes; grown only where 10,000 parts would not do
 	MemoryMiB   int64 `env:"S3FERRY_MEMORY_BUDGET"` // MiB of part buffers, over all messages of a batch
+
+	StripPrefix    string            `env:"S3FERRY_STRIP_PREFIX,optional"`    // taken off the source's key
+	AddPrefix      string            `env:"S3FERRY_ADD_PREFIX,optional"`      // put before it; {bucket} and {region} are the source's
+	StorageClasses map[string]string `env:"S3FERRY_STORAGE_CLASSES,optional"` // at the destination, by the source's; * is any other
+	SourceNetworks []netip.Prefix    `env:"S3FERRY_SOURCE_NETWORKS,optional"` // private ones in which S3 of the sources may be
 
 	// TestSourceEndpoint is the one endpoint outside S3 that a URL may name.
 	TestSourceEndpoint string `env:"S3FERRY_TEST_SOURCE_ENDPOINT,test"`
 }
+
+// What a receiver of 2,048 MiB gets unless it is told otherwise.
+const (
+	DefaultConnections     = 256
+	DefaultPartSize        = 8 << 20
+	DefaultMemoryBudgetMiB = 512
+)
 
 // Encode returns the environment block for cfg, a pointer to one of the structs
 // above. Values may hold unresolved deploy-time tokens; they are not looked at.
 func Encode(cfg any) map[string]string {
 	env := map[string]string{}
 	for field, value := range fields(cfg) {
-		if field.test && value.IsZero() {
-			continue
+		if text := encode(value); text != "" || !field.optional {
+			env[field.name] = text
 		}
-		env[field.name] = fmt.Sprint(value.Interface())
 	}
 	return env
 }
@@ -77,7 +92,7 @@ func Decode(cfg any, lookup func(string) (string, bool)) error {
 	for field, value := range fields(cfg) {
 		text, ok := lookup(field.name)
 		if !ok || text == "" {
-			if !field.test {
+			if !field.optional {
 				problems = append(problems, fmt.Errorf("%s: got nothing, expected %s", field.name, kind(value)))
 			}
 			continue
@@ -93,8 +108,8 @@ func Decode(cfg any, lookup func(string) (string, bool)) error {
 }
 
 type field struct {
-	name string
-	test bool
+	name     string
+	optional bool
 }
 
 // fields yields the tagged fields of the struct that cfg points to.
@@ -103,10 +118,30 @@ func fields(cfg any) func(yield func(field, reflect.Value) bool) {
 	return func(yield func(field, reflect.Value) bool) {
 		for i := range v.NumField() {
 			name, option, _ := strings.Cut(v.Type().Field(i).Tag.Get("env"), ",")
-			if !yield(field{name: name, test: option == "test"}, v.Field(i)) {
+			if !yield(field{name: name, optional: option != ""}, v.Field(i)) {
 				return
 			}
 		}
+	}
+}
+
+// encode returns the text of v that set reads.
+func encode(v reflect.Value) string {
+	switch value := v.Interface().(type) {
+	case map[string]string:
+		pairs := make([]string, 0, len(value))
+		for _, key := range slices.Sorted(maps.Keys(value)) {
+			pairs = append(pairs, key+"="+value[key])
+		}
+		return strings.Join(pairs, ",")
+	case []netip.Prefix:
+		networks := make([]string, len(value))
+		for i := range value {
+			networks[i] = value[i].String()
+		}
+		return strings.Join(networks, ",")
+	default:
+		return fmt.Sprint(value)
 	}
 }
 
@@ -114,6 +149,26 @@ func set(v reflect.Value, text string) error {
 	switch v.Interface().(type) {
 	case string:
 		v.SetString(text)
+	case map[string]string:
+		pairs := map[string]string{}
+		for pair := range strings.SplitSeq(text, ",") {
+			key, value, ok := strings.Cut(pair, "=")
+			if !ok || key == "" || value == "" {
+				return errors.New("not a pair")
+			}
+			pairs[key] = value
+		}
+		v.Set(reflect.ValueOf(pairs))
+	case []netip.Prefix:
+		var networks []netip.Prefix
+		for part := range strings.SplitSeq(text, ",") {
+			network, err := netip.ParsePrefix(part)
+			if err != nil {
+				return err
+			}
+			networks = append(networks, network)
+		}
+		v.Set(reflect.ValueOf(networks))
 	case time.Duration:
 		d, err := time.ParseDuration(text)
 		if err != nil || d <= 0 {
@@ -136,6 +191,10 @@ func kind(v reflect.Value) string {
 		return "a value"
 	case time.Duration:
 		return "a positive duration such as 45m0s"
+	case map[string]string:
+		return "pairs such as A=B,C=D"
+	case []netip.Prefix:
+		return "networks such as 10.0.0.0/8,fd00::/8"
 	default:
 		return "a positive whole number"
 	}

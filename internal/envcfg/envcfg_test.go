@@ -1,9 +1,12 @@
 package envcfg_test
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/s3ferry/s3ferry/internal/envcfg"
 )
@@ -27,6 +30,41 @@ func TestEncodeDecodeRoundTrip(t *testing.T) {
 	}
 	if in != out {
 		t.Errorf("got %+v, want %+v", out, in)
+	}
+}
+
+func TestOptionalVariables(t *testing.T) {
+	required := envcfg.Receiver{
+		InboxURL: "i", InboxDLQURL: "d", ReceiptsURL: "r", TrustParameter: "t", DestinationBucket: "b", JournalBucket: "j",
+		Connections: 1, PartSize: 1, MemoryMiB: 1,
+	}
+	all := required
+	all.StripPrefix, all.AddPrefix = "out=1,2/", "{bucket}/年/"
+	all.StorageClasses = map[string]string{"*": "STANDARD", "GLACIER": "STANDARD_IA"}
+	all.SourceNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
+	for name, in := range map[string]envcfg.Receiver{"none": required, "all": all} {
+		env := envcfg.Encode(&in)
+		if _, ok := env["S3FERRY_ADD_PREFIX"]; ok != (in.AddPrefix != "") {
+			t.Errorf("%s: got %v", name, env)
+		}
+		var out envcfg.Receiver
+		if err := envcfg.Decode(&out, lookup(env)); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(in, out, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+	env := envcfg.Encode(&all)
+	env["S3FERRY_STORAGE_CLASSES"], env["S3FERRY_SOURCE_NETWORKS"] = "GLACIER", "10.0.0.0"
+	err := envcfg.Decode(new(envcfg.Receiver), lookup(env))
+	for _, want := range []string{
+		`S3FERRY_STORAGE_CLASSES: got "GLACIER", expected pairs such as A=B,C=D`,
+		`S3FERRY_SOURCE_NETWORKS: got "10.0.0.0", expected networks such as 10.0.0.0/8,fd00::/8`,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, expected it to say %s", err, want)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"syscall"
 	"time"
 
@@ -33,7 +34,7 @@ func (g *Guard) Client() *http.Client {
 
 // Transport returns a transport without proxy, compression and HTTP/2 (which
 // would put every range on one TCP connection), whose dials Control refuses
-// unless they go to a public address, or to the test endpoint.
+// unless they go to a public address, a configured network, or the test endpoint.
 func (g *Guard) Transport() *http.Transport {
 	dialer := &net.Dialer{Timeout: dialTimeout, KeepAlive: 15 * time.Second, Control: g.control}
 	protocols := &http.Protocols{}
@@ -63,10 +64,15 @@ func (g *Guard) control(network, address string, _ syscall.RawConn) error {
 		return fault.Permanentf(Class, "dial source: got address %s, expected the test endpoint %s", address, g.only)
 	case g.only.IsValid():
 		return nil
-	case network != "tcp4" && network != "tcp6", got.Port() != 443, !public(got.Addr()):
-		return fault.Permanentf(Class, "dial source: got %s address %s, expected a public one at port 443", network, address)
+	case network != "tcp4" && network != "tcp6", got.Port() != 443, !public(got.Addr()) && !g.configured(got.Addr()):
+		return fault.Permanentf(Class, "dial source: got %s address %s, expected a public one, or one of the source networks %v, at port 443",
+			network, address, g.networks)
 	}
 	return nil
+}
+
+func (g *Guard) configured(a netip.Addr) bool {
+	return slices.ContainsFunc(g.networks, func(network netip.Prefix) bool { return network.Contains(a) })
 }
 
 // public reports whether a is an address of the public Internet. IPv6 addresses

@@ -59,6 +59,15 @@ func TestControlAllowsOnlyPublicAddresses(t *testing.T) {
 	if err := (&Guard{}).control("udp", "52.216.1.1:443", nil); err == nil {
 		t.Error("udp was allowed")
 	}
+	leased := &Guard{networks: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/16"), netip.MustParsePrefix("fd00:1::/32")}}
+	for address, want := range map[string]bool{
+		"10.1.2.3:443": true, "[fd00:1::5]:443": true, "52.216.1.1:443": true,
+		"10.2.0.1:443": false, "10.1.2.3:80": false, "[fd00:2::5]:443": false, "169.254.169.254:443": false,
+	} {
+		if err := leased.control("tcp4", address, nil); (err == nil) != want {
+			t.Errorf("leased line, %q: got %v, want allowed %v", address, err, want)
+		}
+	}
 	only := &Guard{only: netip.MustParseAddrPort("127.0.0.1:7070")}
 	for address, want := range map[string]bool{"127.0.0.1:7070": true, "127.0.0.1:7071": false, "127.0.0.2:7070": false, "52.216.1.1:443": false} {
 		if err := only.control("tcp4", address, nil); (err == nil) != want {

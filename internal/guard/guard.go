@@ -19,6 +19,10 @@ const Class = "url-refused"
 
 // Options configures a Guard.
 type Options struct {
+	// Networks are not public and may be dialled all the same: where a leased
+	// line ends, say. Default: public addresses only.
+	Networks []netip.Prefix
+
 	// TestSourceEndpoint, such as "http://127.0.0.1:7070", is for the laptop
 	// cloud: it becomes the only accepted source, with path-style URLs, and its
 	// address the only one that is dialled. It must name an IP address and a port.
@@ -28,13 +32,14 @@ type Options struct {
 // Guard decides what may be pulled. It is safe for concurrent use.
 type Guard struct {
 	endpoint string         // test endpoint, without a slash at the end
-	only     netip.AddrPort // what may be dialled; zero: any public address
+	only     netip.AddrPort // what may be dialled; zero: any public address, and networks
+	networks []netip.Prefix
 }
 
 // New returns a Guard. It fails if the test endpoint is malformed.
 func New(o Options) (*Guard, error) {
 	if o.TestSourceEndpoint == "" {
-		return &Guard{}, nil
+		return &Guard{networks: o.Networks}, nil
 	}
 	u, err := url.Parse(o.TestSourceEndpoint)
 	if err != nil {

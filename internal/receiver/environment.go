@@ -40,7 +40,7 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load AWS configuration: %w", err)
 	}
-	door, err := guard.New(guard.Options{TestSourceEndpoint: env.TestSourceEndpoint})
+	door, err := guard.New(guard.Options{Networks: env.SourceNetworks, TestSourceEndpoint: env.TestSourceEndpoint})
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +55,7 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 			S3: objects, Bucket: env.DestinationBucket,
 			Journal:     journal.New(objects, env.JournalBucket),
 			HTTP:        door.Client(),
+			Mapping:     transfer.Mapping{StripPrefix: env.StripPrefix, AddPrefix: env.AddPrefix, StorageClasses: env.StorageClasses},
 			Connections: env.Connections, PartSize: env.PartSize, Memory: env.MemoryMiB << 20,
 		}),
 		Guard: door,

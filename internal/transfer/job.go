@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"errors"
-	"sync/atomic"
 
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/journal"
@@ -14,21 +13,25 @@ type job struct {
 	*Engine
 	t *wire.Transfer
 
-	metadata map[string]string // of the destination object
-	overflow bool              // our entries had no room: the journal holds the order
-	order    *journal.Order    // what Advance returned; nil until then
+	key          string            // of the destination object
+	storageClass string            // of the destination object
+	metadata     map[string]string // of the destination object
+	overflow     bool              // our entries had no room: the journal holds the order
+	order        *journal.Order    // what Advance returned; nil until then
 
-	expired             atomic.Bool // the source has said so; nobody need ask again
-	finished, remaining int         // parts
+	finished, remaining int // parts
 	residue             error
 }
 
 func (e *Engine) newJob(t *wire.Transfer) (*job, error) {
-	j := &job{Engine: e, t: t, remaining: 1}
-	if err := checkStorageClass(t.Object.StorageClass); err != nil {
+	j := &job{Engine: e, t: t, remaining: 1, storageClass: e.Mapping.storageClass(t.Object.StorageClass)}
+	var err error
+	if j.key, err = e.Mapping.key(t.Source); err != nil {
 		return nil, err
 	}
-	var err error
+	if err := checkStorageClass(j.storageClass); err != nil {
+		return nil, err
+	}
 	j.metadata, j.overflow, err = metadata(t)
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
 
@@ -52,9 +53,11 @@ func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 	}
 }
 
-func isExpired(err error) bool {
+// isFinal reports whether err ends the transfer, so that nothing that was
+// brought will be needed.
+func isFinal(err error) bool {
 	end, ok := errors.AsType[ended](err)
-	return ok && end.outcome == wire.Expired
+	return ok && end.outcome != wire.Expired || fault.IsPermanent(err)
 }
 
 // settled classifies what is left of the errors that the engine mends itself.
@@ -78,18 +81,24 @@ func (j *job) fill(ctx, work context.Context, u *upload) error {
 
 	pulls, stop := context.WithCancelCause(work)
 	defer stop(nil)
+	var halt atomic.Pointer[error] // why no further part is begun
 	var mu sync.Mutex
 	var g errgroup.Group // without its context: parts that were pulled are stored whatever befalls the others
 	g.SetLimit(j.Connections)
 	for _, p := range u.missing() {
 		g.Go(func() error {
+			if err := halt.Load(); err != nil {
+				return *err
+			}
 			d, err := j.bring(ctx, pulls, u, p)
-			if isExpired(err) {
-				j.expired.Store(true) // what runs may end: a download outlives its URL
+			if isFinal(err) {
+				stop(err)
 				return err
 			}
 			if err != nil {
-				stop(err)
+				// What runs may end: its bytes will be needed, and a download
+				// outlives its URL.
+				halt.CompareAndSwap(nil, &err)
 				return err
 			}
 			mu.Lock()
@@ -126,10 +135,9 @@ func (j *job) bring(ctx, pulls context.Context, u *upload, p part) (donePart, er
 // tidy ends the upload of a transfer that has ended with err. One that goes on
 // another time keeps it, as does one whose URL has to be signed again.
 func (j *job) tidy(ctx context.Context, u *upload, err error) {
-	_, isEnd := errors.AsType[ended](err)
 	switch {
 	case err == nil:
-	case isEnd && !isExpired(err), fault.IsPermanent(err):
+	case isFinal(err):
 		j.leave(j.abort(ctx, u))
 	default:
 		return
@@ -145,7 +153,7 @@ func (j *job) tidyEarlier(ctx context.Context, err error) {
 		return
 	}
 	if end.outcome == wire.Superseded {
-		held, err := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.t.Source.Key)
+		held, err := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.key)
 		j.leave(err)
 		if held == nil {
 			return

@@ -94,22 +94,22 @@ func contentEncoding(s string) *string {
 func (j *job) putInput(sum checksum) *s3.PutObjectInput {
 	o := &j.t.Object
 	return &s3.PutObjectInput{
-		Bucket: &j.Bucket, Key: &j.t.Source.Key, ContentLength: &j.t.Source.Size,
+		Bucket: &j.Bucket, Key: &j.key, ContentLength: &j.t.Source.Size,
 		ContentType: text(o.ContentType), CacheControl: text(o.CacheControl),
 		ContentDisposition: text(o.ContentDisposition), ContentEncoding: contentEncoding(o.ContentEncoding),
 		ContentLanguage: text(o.ContentLanguage), Metadata: j.metadata, Tagging: tagging(o.Tags),
-		StorageClass: types.StorageClass(o.StorageClass), ChecksumAlgorithm: sum.algorithm,
+		StorageClass: types.StorageClass(j.storageClass), ChecksumAlgorithm: sum.algorithm,
 	}
 }
 
 func (j *job) createInput(algorithm types.ChecksumAlgorithm) *s3.CreateMultipartUploadInput {
 	o := &j.t.Object
 	return &s3.CreateMultipartUploadInput{
-		Bucket: &j.Bucket, Key: &j.t.Source.Key,
+		Bucket: &j.Bucket, Key: &j.key,
 		ContentType: text(o.ContentType), CacheControl: text(o.CacheControl),
 		ContentDisposition: text(o.ContentDisposition), ContentEncoding: contentEncoding(o.ContentEncoding),
 		ContentLanguage: text(o.ContentLanguage), Metadata: j.metadata, Tagging: tagging(o.Tags),
-		StorageClass: types.StorageClass(o.StorageClass), ChecksumAlgorithm: algorithm,
+		StorageClass: types.StorageClass(j.storageClass), ChecksumAlgorithm: algorithm,
 		ChecksumType: types.ChecksumTypeFullObject,
 	}
 }

@@ -33,7 +33,7 @@ func (c condition) headers() (ifMatch, ifNoneMatch *string) {
 // may be written, or ended if this event or a newer one is there already. An
 // object that did not come by ferry is older than any event.
 func (j *job) judge(ctx context.Context) (condition, error) {
-	out, err := j.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &j.Bucket, Key: &j.t.Source.Key})
+	out, err := j.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &j.Bucket, Key: &j.key})
 	if notFound(err) {
 		return condition{}, nil
 	}
@@ -47,7 +47,7 @@ func (j *job) judge(ctx context.Context) (condition, error) {
 		}
 		return condition{etag: etag}, nil
 	}
-	record, err := j.Journal.Order(ctx, j.Bucket, j.t.Source.Key)
+	record, err := j.Journal.Order(ctx, j.Bucket, j.key)
 	if err != nil {
 		return condition{}, err
 	}
@@ -116,7 +116,7 @@ func (j *job) advance(ctx context.Context) error {
 	}
 	s := &j.t.Source
 	record, err := j.Journal.Advance(ctx, journal.Order{
-		Bucket: j.Bucket, Key: s.Key, Sequencer: s.Sequencer, ETag: s.ETag, VersionID: s.VersionID,
+		Bucket: j.Bucket, Key: j.key, Sequencer: s.Sequencer, ETag: s.ETag, VersionID: s.VersionID,
 	})
 	if err != nil {
 		return err

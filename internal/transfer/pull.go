@@ -84,7 +84,7 @@ func (j *job) attempt(ctx context.Context, offset int64, buf []byte) (int, error
 		return 0, context.Cause(ctx)
 	}
 	defer j.connections.Release(1)
-	if j.expired.Load() || !j.Now().Before(j.t.NotAfter) {
+	if !j.Now().Before(j.t.NotAfter) {
 		return 0, ended{wire.Expired, "the URL's time is over"}
 	}
 	watched, dog := watch(ctx, j.StallWindow, j.StallFloor)

@@ -41,6 +41,7 @@ type Options struct {
 	Bucket  string // destination; required
 	Journal *journal.Journal
 	HTTP    *http.Client // to the source; must not follow redirects
+	Mapping Mapping
 
 	Connections int   // GETs under way at once, over all transfers
 	PartSize    int64 // bytes; an object up to this is small. Grown where 10,000 parts would not do
@@ -138,8 +139,8 @@ type ended struct {
 
 func (e ended) Error() string { return fmt.Sprintf("%s: %s", e.outcome, e.why) }
 
-// Put carries t, whose URL the caller has checked, to the same key of the
-// destination bucket. A key of which a newer event has arrived is left alone,
+// Put carries t, whose URL the caller has checked, to the key of the
+// destination bucket that the mapping gives. A key of which a newer event has arrived is left alone,
 // as is one that already has this event's object.
 //
 // redelivered says that an earlier Put of t may have done something; then a

@@ -41,7 +41,7 @@ func (u *upload) missing() []part {
 
 // open returns the upload that an earlier delivery began, or begins one.
 func (j *job) open(ctx context.Context) (*upload, error) {
-	held, err := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.t.Source.Key)
+	held, err := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.key)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (j *job) begin(ctx context.Context, old *journal.Upload) (*upload, error) {
 		return nil, judgeError("create multipart upload", err)
 	}
 	ours := journal.Upload{
-		Transfer: j.t.ID, Bucket: j.Bucket, Key: j.t.Source.Key, ID: aws.ToString(out.UploadId),
+		Transfer: j.t.ID, Bucket: j.Bucket, Key: j.key, ID: aws.ToString(out.UploadId),
 		PartSize: partSize, Algorithm: string(algorithm),
 	}
 	held, err := j.Journal.Claim(ctx, ours, old)
@@ -106,15 +106,15 @@ func (j *job) adopt(held *journal.Upload) (*upload, error) {
 // list asks the destination which parts of u it holds. A part of another size or
 // without a checksum counts as missing.
 func (j *job) list(ctx context.Context, u *upload) error {
-	in := &s3.ListPartsInput{Bucket: &j.Bucket, Key: &j.t.Source.Key, UploadId: &u.ID}
+	in := &s3.ListPartsInput{Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID}
 	pages := s3.NewListPartsPaginator(j.S3, in)
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return judgeError("list parts of "+u.ID, err)
 		}
-		if page.Key != nil && *page.Key != j.t.Source.Key {
-			return fault.Permanentf(journal.ClassCorrupt, "list parts of %s: got those of %q, expected %q", u.ID, *page.Key, j.t.Source.Key)
+		if page.Key != nil && *page.Key != j.key {
+			return fault.Permanentf(journal.ClassCorrupt, "list parts of %s: got those of %q, expected %q", u.ID, *page.Key, j.key)
 		}
 		for _, p := range page.Parts {
 			i := int(aws.ToInt32(p.PartNumber)) - 1
@@ -134,7 +134,7 @@ func (j *job) store(ctx context.Context, u *upload, p part, buf []byte) (donePar
 	d := donePart{sum: sum.value}
 	err := j.persist(ctx, func() error {
 		out, err := j.S3.UploadPart(ctx, &s3.UploadPartInput{
-			Bucket: &j.Bucket, Key: &j.t.Source.Key, UploadId: &u.ID, PartNumber: &p.number,
+			Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID, PartNumber: &p.number,
 			Body: bytes.NewReader(buf), ContentLength: &p.size, ChecksumAlgorithm: sum.algorithm,
 		}, given(sum))
 		if err != nil {
@@ -165,7 +165,7 @@ func (j *job) complete(ctx context.Context, u *upload, c condition) (wire.Verifi
 	}
 	err := j.commit(ctx, c, func(c condition) (string, error) {
 		in := &s3.CompleteMultipartUploadInput{
-			Bucket: &j.Bucket, Key: &j.t.Source.Key, UploadId: &u.ID,
+			Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID,
 			MultipartUpload: &types.CompletedMultipartUpload{Parts: completed},
 			ChecksumType:    types.ChecksumTypeFullObject, MpuObjectSize: &j.t.Source.Size,
 		}
@@ -182,7 +182,7 @@ func (j *job) complete(ctx context.Context, u *upload, c condition) (wire.Verifi
 // abort ends u. One that is gone already is as good.
 func (j *job) abort(ctx context.Context, u *upload) error {
 	_, err := j.S3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
-		Bucket: &j.Bucket, Key: &j.t.Source.Key, UploadId: &u.ID,
+		Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID,
 	})
 	if err = judgeError("abort multipart upload "+u.ID, err); err != nil && !errors.Is(err, errUploadLost) {
 		return err
