@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -62,9 +63,7 @@ func carry(ctx context.Context, t *testing.T, from, to Side) {
 				return
 			}
 			metadata := map[string]string{"s3ferry-source-etag": strings.Trim(*head.ETag, `"`)}
-			for name, value := range head.Metadata {
-				metadata[name] = value
-			}
+			maps.Copy(metadata, head.Metadata)
 			got, err := from.S3.GetObject(ctx, &s3.GetObjectInput{Bucket: &from.Bucket, Key: o.Key})
 			if err != nil {
 				return

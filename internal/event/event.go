@@ -126,10 +126,11 @@ func parseBridge(body []byte) (Message, error) {
 		return Message{}, fmt.Errorf("detail: %w", err)
 	}
 	o := detail.Object
-	return message, message.add(wire.Source{
+	err := message.add(wire.Source{
 		Region: e.Region, Bucket: detail.Bucket.Name, Key: o.Key, VersionID: o.VersionID,
 		ETag: o.ETag, Size: o.Size, Sequencer: o.Sequencer, EventTime: e.Time.UTC(),
 	})
+	return message, err
 }
 
 // add takes s in, or says all that is wrong with it.

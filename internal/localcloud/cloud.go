@@ -34,14 +34,13 @@ import (
 )
 
 const (
-	account     = "000000000000"
-	sourceName  = "source"
-	destName    = "destination"
-	journalName = "journal"
-	sourceIn    = "us-east-1"
-	destIn      = "cn-north-1"
-	signerRole  = "arn:aws:iam::" + account + ":role/signer"
-	stage       = "prod"
+	account    = "000000000000"
+	sourceName = "source"
+	destName   = "destination"
+	sourceIn   = "us-east-1"
+	destIn     = "cn-north-1"
+	signerRole = "arn:aws:iam::" + account + ":role/signer"
+	stage      = "prod"
 
 	// The API's throttle, in requests and requests a second.
 	apiRate  = 100
@@ -302,7 +301,7 @@ func (c *Cloud) startStores(ctx context.Context) error {
 	}
 	c.Destination, c.dest, err = c.startStore(ctx, destName, s3gw.Config{
 		Port: c.options.DestPort, Region: destIn,
-		Buckets: []s3gw.Bucket{{Name: destName}, {Name: journalName}},
+		Buckets: []s3gw.Bucket{{Name: destName}, {Name: JournalBucket}},
 	})
 	return err
 }

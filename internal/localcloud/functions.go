@@ -29,13 +29,9 @@ const (
 
 	senderConcurrency = 2
 	memoryMiB         = 2048
-	receiverBudgetMiB = 512
-	connections       = 16
-	partSize          = 8 << 20
 	batchSize         = 10
 
-	linkSecret     = "s3ferry-link"
-	trustParameter = "/s3ferry/trust"
+	linkSecret = "s3ferry-link"
 )
 
 const functionsPath = "github.com/s3ferry/s3ferry/functions/"
@@ -150,8 +146,8 @@ func (c *Cloud) functions() []lambda.Function {
 			Account: account, MemoryMiB: memoryMiB, Logs: c.logs,
 			Env: c.environment(c.Destination, envcfg.Encode(&envcfg.Receiver{
 				InboxURL: queues.Inbox, InboxDLQURL: queues.InboxDLQ, ReceiptsURL: queues.Receipts,
-				TrustParameter: trustParameter, DestinationBucket: destName, JournalBucket: journalName,
-				Connections: connections, PartSize: partSize, MemoryMiB: receiverBudgetMiB,
+				TrustParameter: TrustParameter, DestinationBucket: destName, JournalBucket: JournalBucket,
+				Connections: envcfg.DefaultConnections, PartSize: envcfg.DefaultPartSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
 				TestSourceEndpoint: presign,
 			})),
 		},

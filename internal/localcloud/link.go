@@ -16,6 +16,12 @@ import (
 // apiKeyID is how API Gateway names the mailbox's API key.
 const apiKeyID = "s3ferry-key"
 
+// What a laptop cloud has beside its Description, under these names.
+const (
+	JournalBucket  = "journal"        // on the destination's S3 server
+	TrustParameter = "/s3ferry/trust" // in the control plane, which is at the queues' endpoint
+)
+
 // deploy leaves what two deployed stacks leave: a link secret without a value, a
 // trust document that trusts nobody, and the outputs.
 func (c *Cloud) deploy(context.Context) error {
@@ -23,7 +29,7 @@ func (c *Cloud) deploy(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode trust document: %w", err)
 	}
-	if err := c.control.PutParameter(trustParameter, string(none)); err != nil {
+	if err := c.control.PutParameter(TrustParameter, string(none)); err != nil {
 		return fmt.Errorf("write trust document: %w", err)
 	}
 	secretARN := c.control.CreateSecret(linkSecret)
@@ -34,9 +40,10 @@ func (c *Cloud) deploy(context.Context) error {
 			"OutboxUrl": c.SQS.Queues.Outbox, "OutboxDeadLetterQueueUrl": c.SQS.Queues.OutboxDLQ,
 		}},
 		{Region: destIn, Name: "ChinaReceiver", Outputs: map[string]string{
-			"MailboxUrl": c.API.URL + "/", "MailboxApiKeyId": apiKeyID, "TrustParameterName": trustParameter,
+			"MailboxUrl": c.API.URL + "/", "MailboxApiKeyId": apiKeyID, "TrustParameterName": TrustParameter,
 			"DestinationBucketName": c.Destination.Bucket, "DestinationBucketRegion": c.Destination.Region,
-			"InboxUrl": c.SQS.Queues.Inbox, "InboxDeadLetterQueueUrl": c.SQS.Queues.InboxDLQ, "ReceiptsUrl": c.SQS.Queues.Receipts,
+			"JournalBucketName": JournalBucket,
+			"InboxUrl":          c.SQS.Queues.Inbox, "InboxDeadLetterQueueUrl": c.SQS.Queues.InboxDLQ, "ReceiptsUrl": c.SQS.Queues.Receipts,
 		}},
 	} {
 		stack.Status = "CREATE_COMPLETE"
@@ -65,7 +72,7 @@ func (c *Cloud) link(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("encode trust document: %w", err)
 	}
-	if err := c.control.PutParameter(trustParameter, string(trust)); err != nil {
+	if err := c.control.PutParameter(TrustParameter, string(trust)); err != nil {
 		return fmt.Errorf("write trust document: %w", err)
 	}
 	document, err := link.EncodeSecret(link.Secret{

@@ -63,7 +63,7 @@ type Client struct {
 // connections, since a new one across the border costs most of a second, and
 // follows no redirects, since the API never sends one.
 func NewHTTPClient() *http.Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // net/http says so
 	transport.MaxIdleConnsPerHost = transport.MaxIdleConns
 	return &http.Client{
 		Timeout:       timeout,

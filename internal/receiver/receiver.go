@@ -80,7 +80,7 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	start := time.Now()
 	t, trust, err := r.open(ctx, message.Body)
 	if err != nil {
-		return nil, err // whose it is is not known, so nobody can be told
+		return nil, err // nobody can be told: whose it is stays unknown
 	}
 	receipt := &wire.Receipt{ID: t.ID, Op: t.Op, Source: t.Source, Attempts: settle.Receives(message)}
 	result, err := r.pull(ctx, t, trust, receipt.Attempts > 1)

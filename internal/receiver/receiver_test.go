@@ -236,7 +236,7 @@ func TestEveryOutcomeHasItsReceipt(t *testing.T) {
 	if !cmp.Equal(slices.Repeat([]string{"rebuilt"}, len(outcomes)), b.engine.urls) {
 		t.Errorf("the engine was given %v, not the rebuilt URLs", b.engine.urls)
 	}
-	if n := b.queues.hidden["h0"]; n != int32(settle.DefaultLease/time.Second) {
+	if n := b.queues.hidden["h0"]; time.Duration(n)*time.Second != settle.DefaultLease {
 		t.Errorf("the message was leased for %d s, want %v", n, settle.DefaultLease)
 	}
 }

@@ -28,7 +28,7 @@ const (
 )
 
 const (
-	// lookups is how many objects of a batch are looked at at once.
+	// lookups bounds how many objects of a batch are looked at together.
 	lookups = 16
 	// reserve is the time that the work leaves for settling the batch.
 	reserve = 6 * time.Second

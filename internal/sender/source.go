@@ -43,7 +43,7 @@ var _ S3 = (*s3.Client)(nil)
 
 // noTransfer is why there is nothing to carry: the object is gone, or was
 // overwritten and has an event of its own on the way.
-type noTransfer struct{ why string }
+type noTransfer struct{ why string } //nolint:errname // an outcome rather than an error
 
 func (n *noTransfer) Error() string { return n.why }
 

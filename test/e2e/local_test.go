@@ -109,7 +109,8 @@ func startLocal(t *testing.T, args ...string) *local {
 			dec.DisallowUnknownFields() // the names are a contract
 			ready <- dec.Decode(&l.announcement)
 		}
-		for lines.Scan() { //nolint:revive // drained, so that Wait can return
+		for lines.Scan() {
+			_ = lines.Bytes() // drained, so that Wait can return
 		}
 		l.ended <- l.cmd.Wait()
 	}()

@@ -26,6 +26,17 @@ func (s *Server) PutParameter(name, value string) error {
 	return nil
 }
 
+// Parameter returns a parameter's value and version, 0 if there is none.
+func (s *Server) Parameter(name string) (value string, version int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p, ok := s.parameters[name]
+	if !ok {
+		return "", 0
+	}
+	return p.values[len(p.values)-1], len(p.values)
+}
+
 type parameterRequest struct {
 	Name      string
 	Value     string

@@ -54,6 +54,18 @@ func (s *Server) PutSecret(id, text string) error {
 	return nil
 }
 
+// Secret returns the version of a secret with a staging label, "" if there is
+// none.
+func (s *Server) Secret(id, stage string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	value, failure := s.findSecret(id)
+	if failure != nil {
+		return ""
+	}
+	return value.stages[stage].text
+}
+
 type secretRequest struct {
 	SecretId      string //nolint:revive // as the protocol spells it
 	SecretString  *string

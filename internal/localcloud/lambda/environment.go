@@ -75,7 +75,7 @@ func startEnvironment(f Function) (*environment, error) {
 		ready: make(chan struct{}), work: make(chan *invocation), exited: make(chan struct{}),
 	}
 	e.server = &http.Server{Handler: e.runtimeAPI(), ReadHeaderTimeout: initTime}
-	e.cmd = exec.Command(f.Binary) //nolint:gosec // running it is the purpose
+	e.cmd = exec.Command(f.Binary)
 	e.cmd.Dir = filepath.Dir(f.Binary)
 	e.cmd.Env = f.environ(listener.Addr().String())
 	e.cmd.Stdout, e.cmd.Stderr = e.logs, e.logs

@@ -130,7 +130,8 @@ func invoke(ctx context.Context, h *lambda.Host, o order) (answer, error) {
 		return answer{}, err
 	}
 	var a answer
-	return a, json.Unmarshal(response, &a)
+	err = json.Unmarshal(response, &a)
+	return a, err
 }
 
 func mustInvoke(t testing.TB, h *lambda.Host, o order) answer {

@@ -151,7 +151,7 @@ func TestEventsOutlastAnOutage(t *testing.T) {
 	if second["key"] != "before+the+kill" || third["key"] != "after+the+restart" {
 		t.Errorf("got %v and %v", second, third)
 	}
-	if !(first["sequencer"].(string) < second["sequencer"].(string) && second["sequencer"].(string) < third["sequencer"].(string)) {
+	if first["sequencer"].(string) >= second["sequencer"].(string) || second["sequencer"].(string) >= third["sequencer"].(string) {
 		t.Errorf("sequencers %v, %v, %v", first["sequencer"], second["sequencer"], third["sequencer"])
 	}
 	put(t, client(server), plain, "last", "4")

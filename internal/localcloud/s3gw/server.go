@@ -67,7 +67,7 @@ type Config struct {
 func (cfg Config) validate() error {
 	var problems []error
 	if !filepath.IsAbs(cfg.Dir) {
-		problems = append(problems, fmt.Errorf("Dir: got %q, expected an absolute path", cfg.Dir))
+		problems = append(problems, fmt.Errorf("field Dir: got %q, expected an absolute path", cfg.Dir))
 	}
 	for field, value := range map[string]string{
 		"Region": cfg.Region, "AccessKeyID": cfg.AccessKeyID, "SecretAccessKey": cfg.SecretAccessKey,
@@ -265,5 +265,5 @@ func freePort() (int, error) {
 		return 0, err
 	}
 	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
+	return listener.Addr().(*net.TCPAddr).Port, nil //nolint:errcheck // the address of "tcp"
 }

@@ -54,8 +54,8 @@ func derive(key []byte, text string) []byte {
 	return mac.Sum(nil)
 }
 
-// expiredToken is what S3 says, with its status: 400, not 403.
-var expiredToken = s3err.APIError{
+// errExpiredToken is what S3 says, with its status: 400, not 403.
+var errExpiredToken = s3err.APIError{
 	Code:           "ExpiredToken",
 	Description:    "The provided token has expired.",
 	HTTPStatusCode: http.StatusBadRequest,
@@ -89,7 +89,7 @@ func (a *accounts) DeriveSigningKey(access, token, date, region, service string)
 		return nil, auth.Account{}, auth.ErrInvalidSessionToken
 	}
 	if !time.Now().Before(time.UnixMilli(deadline)) {
-		return nil, auth.Account{}, expiredToken
+		return nil, auth.Account{}, errExpiredToken
 	}
 	key := derive([]byte("AWS4"+sessionSecret(a.root.Secret, claim)), date)
 	for _, part := range []string{region, service, "aws4_request"} {

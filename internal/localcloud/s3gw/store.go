@@ -117,7 +117,7 @@ func (s *store) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMult
 	commit := s.keys.writer(*in.Bucket, *in.Key)
 	defer commit.unlock()
 	commit.lock()
-	if _, err := s.Backend.ListParts(ctx, &s3.ListPartsInput{
+	if _, err := s.ListParts(ctx, &s3.ListPartsInput{
 		Bucket: in.Bucket, Key: in.Key, UploadId: in.UploadId, MaxParts: aws.Int32(1),
 	}); err != nil {
 		return none, "", err

@@ -87,7 +87,7 @@ func handle[In any](f func(*Server, In) (any, error)) action {
 func onQueue[In any](f func(*Queue, *http.Request, In) (any, error)) action {
 	return func(s *Server, r *http.Request, body []byte) (any, error) {
 		var (
-			at struct{ QueueUrl string }
+			at struct{ QueueUrl string } //nolint:revive // as the protocol spells it
 			in In
 		)
 		if err := decode(body, &at); err != nil {

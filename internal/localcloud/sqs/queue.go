@@ -328,7 +328,7 @@ func (o order) Swap(i, j int) {
 }
 
 func (o *order) Push(x any) {
-	m := x.(*message)
+	m := x.(*message) //nolint:errcheck // the heap holds nothing else
 	m.index = len(*o)
 	*o = append(*o, m)
 }
