@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,8 +17,9 @@ const stopTime = 30 * time.Second
 
 func newLocal() *cobra.Command {
 	var (
-		options localcloud.Options
-		verbose bool
+		options   localcloud.Options
+		variables []string
+		verbose   bool
 	)
 	command := &cobra.Command{
 		Use:   "local",
@@ -35,6 +37,14 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 			if verbose {
 				options.Logs = cmd.ErrOrStderr()
 			}
+			options.Env = map[string]string{}
+			for _, variable := range variables {
+				name, value, ok := strings.Cut(variable, "=")
+				if !ok || name == "" {
+					return fmt.Errorf("read --env: got %q, expected NAME=VALUE", variable)
+				}
+				options.Env[name] = value
+			}
 			return runLocal(cmd, options)
 		},
 	}
@@ -43,9 +53,10 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 	flags.IntVar(&options.SourcePort, "source-port", 0, "port of the source S3 server (default: a free one)")
 	flags.IntVar(&options.DestPort, "dest-port", 0, "port of the destination S3 server (default: a free one)")
 	flags.IntVar(&options.APIPort, "api-port", 0, "port of the mailbox API (default: a free one)")
-	flags.StringVar(&options.PresignEndpoint, "presign-endpoint", "", "`URL` that goes into signed URLs instead of the source's: scheme, IP address and port")
+	flags.StringVar(&options.PresignEndpoint, "presign-endpoint", "", "`URL` that goes into signed URLs instead of the source's: scheme, IP address or localhost, port")
 	flags.IntVar(&options.ReceiverConcurrency, "receiver-concurrency", 4, "receivers at once")
 	flags.DurationVar(&options.URLLife, "url-life", 15*time.Minute, "`LIFE` of signed URLs")
+	flags.StringArrayVar(&variables, "env", nil, "variable `NAME=VALUE` of the functions, such as S3FERRY_ADD_PREFIX=in/; may be repeated")
 	flags.BoolVar(&verbose, "verbose", false, "print the functions' logs to standard error instead of DIR/"+localcloud.LogFile)
 	return command
 }

@@ -38,7 +38,7 @@ func TestExitCodes(t *testing.T) {
 		"unknown flag":       {[]string{"local", "--depth", "3"}, exitUsage, "unknown flag: --depth"},
 		"an argument":        {[]string{"local", "here"}, exitUsage, "here"},
 		"port that is none":  {[]string{"local", "--api-port", "x"}, exitUsage, "--api-port"},
-		"endpoint by a name": {[]string{"local", "--presign-endpoint", "http://localhost:1"}, exitFailed, "expected scheme, IP address and port"},
+		"endpoint by a name": {[]string{"local", "--presign-endpoint", "http://example.com:1"}, exitFailed, "expected scheme, IP address and port"},
 		"no receivers":       {[]string{"local", "--receiver-concurrency", "-1"}, exitFailed, "receiver concurrency: got -1"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -20,6 +20,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -60,7 +61,8 @@ type Options struct {
 	SourcePort, DestPort, APIPort int // 0 picks a free one
 
 	// PresignEndpoint goes into signed URLs in place of the source's own
-	// endpoint: a link emulator before it, say. Scheme, IP address and port.
+	// endpoint: a link emulator before it, say. Scheme, IP address (or localhost,
+	// which means 127.0.0.1) and port.
 	PresignEndpoint string
 
 	// Unlinked leaves the two sides as two deployed stacks are at first: the one
@@ -88,6 +90,7 @@ func (o Options) withDefaults() Options {
 	o.ReceiverConcurrency = cmp.Or(o.ReceiverConcurrency, 4)
 	o.CourierInterval = cmp.Or(o.CourierInterval, 2*time.Second)
 	o.URLLife = cmp.Or(o.URLLife, 15*time.Minute)
+	o.PresignEndpoint = strings.Replace(o.PresignEndpoint, "://localhost:", "://127.0.0.1:", 1)
 	return o
 }
 

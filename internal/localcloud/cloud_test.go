@@ -273,7 +273,7 @@ func TestRefusedOptions(t *testing.T) {
 		options localcloud.Options
 		want    string
 	}{
-		"presign endpoint": {localcloud.Options{PresignEndpoint: "http://localhost"}, "expected scheme, IP address and port"},
+		"presign endpoint": {localcloud.Options{PresignEndpoint: "http://example.com:80"}, "expected scheme, IP address and port"},
 		"concurrency":      {localcloud.Options{ReceiverConcurrency: -1}, "receiver concurrency: got -1"},
 	} {
 		if _, err := localcloud.Start(t.Context(), tc.options); err == nil || !strings.Contains(err.Error(), tc.want) {

@@ -28,7 +28,7 @@ import (
 func TestAnExpiredURLIsSignedAgain(t *testing.T) {
 	port := freePort(t)
 	link := startRelay(t, port, 24<<20)
-	l := startLocal(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", link.url, "--url-life", "3s")
+	l := startLocal(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", strings.Replace(link.url, "127.0.0.1", "localhost", 1), "--url-life", "3s")
 	// More parts than connections, so that some are asked for after the URL died.
 	const key, size = "slow.bin", 168 << 20
 	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{
@@ -42,8 +42,8 @@ func TestAnExpiredURLIsSignedAgain(t *testing.T) {
 	if !strings.Contains(l.stderr.String(), "expired") {
 		t.Errorf("no URL expired, so this shows nothing:\n%s", l.stderr)
 	}
-	// A running download outlives its URL, so nothing comes twice.
-	if got := link.bytes(); got != size {
+	// What is lost when a URL dies are the parts that still had ranges to ask for.
+	if got := link.bytes(); got > size*3/2 {
 		t.Errorf("%d bytes came over the link for %d", got, size)
 	}
 	t.Logf("%d bytes came over the link for %d\n%s", link.bytes(), size, l.stderr)
