@@ -1,0 +1,492 @@
+package transfer_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/minio/crc64nvme"
+
+	"github.com/s3ferry/s3ferry/internal/journal"
+	"github.com/s3ferry/s3ferry/internal/secret"
+	"github.com/s3ferry/s3ferry/internal/transfer"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+var (
+	schedules = flag.Int("schedules", 2000, "random schedules of the order model")
+	firstSeed = flag.Uint64("schedule", 0, "the first of them, to repeat a failure")
+)
+
+// TestOrderModel runs random schedules: versions of one key, delivered several
+// times and at once, small and in parts, with and without room for our metadata,
+// from a source with and without versioning, with deliveries killed between any
+// two calls and delivered again. One call happens at a time, and which one is
+// drawn. Against each schedule stands the reference model, which is one line: the
+// destination only ever moves to a newer version, and ends at the newest.
+func TestOrderModel(t *testing.T) {
+	for seed := *firstSeed; seed < *firstSeed+uint64(*schedules); seed++ {
+		synctest.Test(t, func(t *testing.T) { newSchedule(seed).run(t) })
+		if t.Failed() {
+			t.Fatalf("to repeat it: go test ./internal/transfer -run OrderModel -schedules 1 -schedule %d", seed)
+		}
+	}
+}
+
+// schedule is one world: a source, a destination with its journal, and the
+// deliveries under way.
+type schedule struct {
+	rng       *rand.Rand
+	versioned bool
+	versions  []*edition
+	current   int // index of the source's newest version so far
+
+	mu      sync.Mutex
+	waiting []*call // calls that want to happen
+	objects map[string]modelObject
+	uploads map[string]*openUpload
+	serial  int
+	kills   int
+	trace   []string
+	broken  error // what the model forbids
+}
+
+// edition is one version of the key at the source.
+type edition struct {
+	transfer   *wire.Transfer
+	body       []byte
+	deliveries int // still to come
+	done       bool
+}
+
+type modelObject struct {
+	body     []byte
+	metadata map[string]string
+	etag     string
+}
+
+type openUpload struct {
+	key      string
+	metadata map[string]string
+	parts    map[int32][]byte
+}
+
+// call is a call of a delivery that waits to be drawn.
+type call struct {
+	delivery *delivery
+	name     string
+	released chan struct{}
+}
+
+// delivery is one Put under way.
+type delivery struct {
+	edition *edition
+	killed  bool
+	ended   bool
+	err     error
+	result  transfer.Result
+}
+
+type deliveryKey struct{}
+
+var errKilled = errors.New("killed")
+
+func newSchedule(seed uint64) *schedule {
+	rng := rand.New(rand.NewPCG(seed, 0))
+	w := &schedule{
+		rng: rng, versioned: rng.IntN(2) == 0,
+		objects: map[string]modelObject{}, uploads: map[string]*openUpload{},
+	}
+	sizes := []int{5, 8, 20, 20}
+	sizes[rng.IntN(len(sizes))] = 0 // one at most: bodies tell versions apart
+	rng.Shuffle(len(sizes), func(i, j int) { sizes[i], sizes[j] = sizes[j], sizes[i] })
+	for i := range 2 + rng.IntN(3) {
+		e := &edition{body: bytes.Repeat([]byte{byte('a' + i)}, sizes[i]), deliveries: 1 + rng.IntN(2)}
+		e.transfer = &wire.Transfer{
+			Op: wire.OpPut, URL: secret.New(fmt.Sprintf("http://source/%d", i)), NotAfter: time.Now().Add(1000 * time.Hour),
+			Source: wire.Source{
+				Region: "us-east-1", Bucket: "source", Key: "key", ETag: fmt.Sprintf("etag%d", i),
+				Size: int64(len(e.body)), Sequencer: fmt.Sprintf("%04X", 16*i+16), EventTime: time.Now(),
+			},
+		}
+		if w.versioned {
+			e.transfer.Source.VersionID = fmt.Sprintf("v%d", i)
+		}
+		if rng.IntN(4) == 0 { // the user's metadata leaves no room for ours
+			e.transfer.Object.Metadata = map[string]string{"long": strings.Repeat("x", 2000)}
+		}
+		e.transfer.ID = wire.ID(wire.OpPut, e.transfer.Source)
+		w.versions = append(w.versions, e)
+	}
+	return w
+}
+
+func (w *schedule) run(t *testing.T) {
+	engine := transfer.New(transfer.Options{
+		S3: w, Bucket: "destination", Journal: journal.New(w, "journal"), HTTP: &http.Client{Transport: w},
+		Connections: 3, PartSize: 8, Memory: 64, Attempts: 2, Backoff: time.Millisecond, MaxBackoff: time.Second,
+	})
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var under []*delivery
+	for steps := 0; ; steps++ {
+		synctest.Wait()
+		w.mu.Lock()
+		under = slices.DeleteFunc(under, func(d *delivery) bool {
+			if d.ended {
+				w.settle(d)
+			}
+			return d.ended
+		})
+		broken, calls := w.broken, slices.Clone(w.waiting)
+		w.mu.Unlock()
+		if broken != nil || steps > 5000 {
+			t.Errorf("%v after %d steps\n%s", broken, steps, strings.Join(w.trace, "\n"))
+			w.abandon(under)
+			return
+		}
+		due := w.due()
+		switch choice := w.rng.IntN(20); {
+		case len(due) > 0 && len(under) < 4 && (choice < 5 || len(under) == 0):
+			under = append(under, w.deliver(ctx, engine, due[w.rng.IntN(len(due))]))
+		case choice == 19 && w.current < len(w.versions)-1:
+			w.mu.Lock()
+			w.current++ // the source is overwritten
+			w.mu.Unlock()
+		case choice == 18 && len(calls) > 0 && w.rng.IntN(3) == 0:
+			w.kill(calls[w.rng.IntN(len(calls))].delivery)
+		case len(calls) > 0:
+			w.release(calls[w.rng.IntN(len(calls))])
+		case len(under) > 0:
+			time.Sleep(time.Second) // they wait for a backoff
+		case w.current == len(w.versions)-1:
+			w.check(t)
+			return
+		}
+	}
+}
+
+// due returns the editions whose event may be delivered now.
+func (w *schedule) due() (due []*edition) {
+	for _, e := range w.versions[:w.current+1] {
+		if e.deliveries > 0 {
+			due = append(due, e)
+		}
+	}
+	return due
+}
+
+func (w *schedule) deliver(ctx context.Context, engine *transfer.Engine, e *edition) *delivery {
+	d := &delivery{edition: e}
+	redelivered := e.done || w.rng.IntN(2) == 0
+	e.deliveries--
+	w.trace = append(w.trace, "deliver "+e.transfer.Source.Sequencer)
+	go func() {
+		t := *e.transfer
+		result, err := engine.Put(context.WithValue(ctx, deliveryKey{}, d), &t, redelivered)
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		d.result, d.err, d.ended = result, err, true
+	}()
+	return d
+}
+
+// settle does what the queue does with a delivery that has ended. w.mu is held.
+func (w *schedule) settle(d *delivery) {
+	w.trace = append(w.trace, fmt.Sprintf("ended %s: %s %v", d.edition.transfer.Source.Sequencer, d.result.Outcome, d.err))
+	if d.err != nil || d.killed {
+		d.edition.deliveries++
+		return
+	}
+	d.edition.done = true
+}
+
+func (w *schedule) release(c *call) {
+	w.mu.Lock()
+	w.waiting = slices.DeleteFunc(w.waiting, func(other *call) bool { return other == c })
+	w.trace = append(w.trace, fmt.Sprintf("%s: %s", c.delivery.edition.transfer.Source.Sequencer, c.name))
+	w.mu.Unlock()
+	close(c.released)
+}
+
+// kill makes every call of d fail from now on, as a process that is gone makes
+// none.
+func (w *schedule) kill(d *delivery) {
+	w.mu.Lock()
+	d.killed = true
+	w.kills++
+	w.trace = append(w.trace, "kill "+d.edition.transfer.Source.Sequencer)
+	var freed []*call
+	w.waiting = slices.DeleteFunc(w.waiting, func(c *call) bool {
+		if c.delivery == d {
+			freed = append(freed, c)
+		}
+		return c.delivery == d
+	})
+	w.mu.Unlock()
+	for _, c := range freed {
+		close(c.released)
+	}
+}
+
+func (w *schedule) abandon(under []*delivery) {
+	for _, d := range under {
+		w.kill(d)
+	}
+	time.Sleep(time.Hour)
+}
+
+// check compares the end with the model's.
+func (w *schedule) check(t *testing.T) {
+	newest := w.versions[len(w.versions)-1]
+	got, ok := w.objects["destination/key"]
+	if !ok || !bytes.Equal(got.body, newest.body) {
+		t.Errorf("the destination has %q, want %q\n%s", got.body, newest.body, strings.Join(w.trace, "\n"))
+	}
+	// Only a delivery killed right after it created an upload can leave that open.
+	if len(w.uploads) > w.kills {
+		t.Errorf("%d uploads are left open after %d kills\n%s", len(w.uploads), w.kills, strings.Join(w.trace, "\n"))
+	}
+	for name := range w.objects {
+		if strings.HasPrefix(name, "journal/uploads/") {
+			t.Errorf("%s is left behind\n%s", name, strings.Join(w.trace, "\n"))
+		}
+	}
+}
+
+// enter waits until the call is drawn. It fails if the delivery is killed, with
+// nothing done.
+func (w *schedule) enter(ctx context.Context, name string) error {
+	d, ok := ctx.Value(deliveryKey{}).(*delivery)
+	if !ok {
+		return fmt.Errorf("%s: a call of nobody", name)
+	}
+	c := &call{delivery: d, name: name, released: make(chan struct{})}
+	w.mu.Lock()
+	if !d.killed {
+		w.waiting = append(w.waiting, c)
+	} else {
+		close(c.released)
+	}
+	w.mu.Unlock()
+	<-c.released
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if d.killed {
+		return errKilled
+	}
+	return nil
+}
+
+func apiError(status int, code string) error {
+	return &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}},
+		Err:      &smithy.GenericAPIError{Code: code, Message: "model"},
+	}
+}
+
+// write puts o under name if the conditions hold. w.mu is held. Here the model
+// watches: the destination never goes back.
+func (w *schedule) write(name string, o modelObject, ifMatch, ifNoneMatch *string) (string, error) {
+	there, exists := w.objects[name]
+	if ifNoneMatch != nil && exists || ifMatch != nil && (!exists || *ifMatch != there.etag) {
+		return "", apiError(http.StatusPreconditionFailed, "PreconditionFailed")
+	}
+	if before, after := w.rank(there.body, exists), w.rank(o.body, true); name == "destination/key" && after < before {
+		w.broken = fmt.Errorf("version %d was overwritten by version %d", before, after)
+	}
+	w.serial++
+	o.etag = fmt.Sprintf(`"%d"`, w.serial)
+	w.objects[name] = o
+	return o.etag, nil
+}
+
+// rank is the index of the version with that body, or -1.
+func (w *schedule) rank(body []byte, exists bool) int {
+	if !exists {
+		return -1
+	}
+	return slices.IndexFunc(w.versions, func(e *edition) bool { return bytes.Equal(e.body, body) })
+}
+
+// RoundTrip is the source.
+func (w *schedule) RoundTrip(r *http.Request) (*http.Response, error) {
+	if err := w.enter(r.Context(), "GET "+r.Header.Get("Range")); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var i int
+	if _, err := fmt.Sscanf(r.URL.Path, "/%d", &i); err != nil {
+		return nil, err
+	}
+	answer := func(status int, header http.Header, body []byte) (*http.Response, error) {
+		return &http.Response{
+			StatusCode: status, Header: header, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)), Request: r,
+		}, nil
+	}
+	if !w.versioned && i != w.current {
+		return answer(http.StatusPreconditionFailed, http.Header{}, []byte(`<Error><Code>PreconditionFailed</Code></Error>`))
+	}
+	e := w.versions[i]
+	header := http.Header{"Etag": {`"` + e.transfer.Source.ETag + `"`}}
+	var from, to int
+	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to); err != nil {
+		return answer(http.StatusOK, header, e.body)
+	}
+	header.Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(e.body)))
+	return answer(http.StatusPartialContent, header, e.body[from:to+1])
+}
+
+func (w *schedule) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
+	if err := w.enter(ctx, "HEAD"); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o, ok := w.objects[*in.Bucket+"/"+*in.Key]
+	if !ok {
+		return nil, apiError(http.StatusNotFound, "NotFound")
+	}
+	return &s3.HeadObjectOutput{ETag: &o.etag, Metadata: o.metadata, ContentLength: aws.Int64(int64(len(o.body)))}, nil
+}
+
+func (w *schedule) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
+	if err := w.enter(ctx, "GET "+*in.Key); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	o, ok := w.objects[*in.Bucket+"/"+*in.Key]
+	if !ok {
+		return nil, apiError(http.StatusNotFound, "NoSuchKey")
+	}
+	return &s3.GetObjectOutput{ETag: &o.etag, Body: io.NopCloser(bytes.NewReader(o.body)), ContentLength: aws.Int64(int64(len(o.body)))}, nil
+}
+
+func (w *schedule) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...func(*s3.Options)) (*s3.PutObjectOutput, error) {
+	body, err := io.ReadAll(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.enter(ctx, "PUT "+*in.Bucket+"/"+*in.Key); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	etag, err := w.write(*in.Bucket+"/"+*in.Key, modelObject{body: body, metadata: in.Metadata}, in.IfMatch, in.IfNoneMatch)
+	return &s3.PutObjectOutput{ETag: &etag}, err
+}
+
+func (w *schedule) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
+	if err := w.enter(ctx, "DELETE "+*in.Key); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.objects, *in.Bucket+"/"+*in.Key)
+	return &s3.DeleteObjectOutput{}, nil
+}
+
+func (w *schedule) CreateMultipartUpload(ctx context.Context, in *s3.CreateMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error) {
+	if err := w.enter(ctx, "create upload"); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.serial++
+	id := fmt.Sprintf("upload%d", w.serial)
+	w.uploads[id] = &openUpload{key: *in.Bucket + "/" + *in.Key, metadata: in.Metadata, parts: map[int32][]byte{}}
+	return &s3.CreateMultipartUploadOutput{UploadId: &id}, nil
+}
+
+func (w *schedule) UploadPart(ctx context.Context, in *s3.UploadPartInput, _ ...func(*s3.Options)) (*s3.UploadPartOutput, error) {
+	body, err := io.ReadAll(in.Body)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.enter(ctx, fmt.Sprintf("part %d of %s", *in.PartNumber, *in.UploadId)); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	u, ok := w.uploads[*in.UploadId]
+	if !ok {
+		return nil, apiError(http.StatusNotFound, "NoSuchUpload")
+	}
+	u.parts[*in.PartNumber] = body
+	return &s3.UploadPartOutput{ETag: aws.String("part")}, nil
+}
+
+func (w *schedule) ListParts(ctx context.Context, in *s3.ListPartsInput, _ ...func(*s3.Options)) (*s3.ListPartsOutput, error) {
+	if err := w.enter(ctx, "list "+*in.UploadId); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	u, ok := w.uploads[*in.UploadId]
+	if !ok {
+		return nil, apiError(http.StatusNotFound, "NoSuchUpload")
+	}
+	out := &s3.ListPartsOutput{Key: in.Key}
+	for n, body := range u.parts {
+		sum := base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, crc64nvme.Checksum(body)))
+		out.Parts = append(out.Parts, types.Part{
+			PartNumber: aws.Int32(n), ETag: aws.String("part"), Size: aws.Int64(int64(len(body))), ChecksumCRC64NVME: &sum,
+		})
+	}
+	return out, nil
+}
+
+func (w *schedule) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMultipartUploadInput, _ ...func(*s3.Options)) (*s3.CompleteMultipartUploadOutput, error) {
+	if err := w.enter(ctx, "complete "+*in.UploadId); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	u, ok := w.uploads[*in.UploadId]
+	if !ok {
+		return nil, apiError(http.StatusNotFound, "NoSuchUpload")
+	}
+	var body []byte
+	for _, p := range in.MultipartUpload.Parts {
+		body = append(body, u.parts[*p.PartNumber]...)
+	}
+	etag, err := w.write(u.key, modelObject{body: body, metadata: u.metadata}, in.IfMatch, in.IfNoneMatch)
+	if err != nil {
+		return nil, err
+	}
+	delete(w.uploads, *in.UploadId)
+	return &s3.CompleteMultipartUploadOutput{ETag: &etag}, nil
+}
+
+func (w *schedule) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultipartUploadInput, _ ...func(*s3.Options)) (*s3.AbortMultipartUploadOutput, error) {
+	if err := w.enter(ctx, "abort "+*in.UploadId); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, ok := w.uploads[*in.UploadId]; !ok {
+		return nil, apiError(http.StatusNotFound, "NoSuchUpload")
+	}
+	delete(w.uploads, *in.UploadId)
+	return &s3.AbortMultipartUploadOutput{}, nil
+}
