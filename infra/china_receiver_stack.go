@@ -15,7 +15,8 @@ import (
 
 // newChinaReceiver makes the side of the destination bucket.
 func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
-	stack := awscdk.NewStack(app, jsii.String("ChinaReceiver"), &awscdk.StackProps{
+	stack := awscdk.NewStack(app, jsii.String(chinaReceiver), &awscdk.StackProps{
+		StackName:   jsii.String(cfg.StackName),
 		Description: jsii.String("s3ferry: takes transfers and pulls their objects across the border"),
 		Env:         &awscdk.Environment{Region: jsii.String(cfg.Region)},
 	})
@@ -37,14 +38,7 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 		Architecture:      architecture(cfg.Architecture),
 		AlarmTopic:        alarmTopic,
 	})
-	output(stack, "MailboxUrl", "Address of the mailbox", mailbox.API().Url())
-	output(stack, "MailboxApiKeyId", "Id of the API key, whose value API Gateway tells", mailbox.APIKey().KeyId())
-	output(stack, "TrustParameterName", "Parameter with the public keys and sources that are trusted", receiver.TrustParameter().ParameterName())
-	output(stack, "DestinationBucketName", "Bucket that objects arrive in", receiver.DestinationBucket().BucketName())
-	output(stack, "DestinationBucketRegion", "Region of the destination bucket", jsii.String(cfg.Region))
-	output(stack, "InboxUrl", "Queue of transfers", mailbox.Inbox().QueueUrl())
-	output(stack, "InboxDeadLetterQueueUrl", "Queue of transfers given up", mailbox.InboxDeadLetterQueue().QueueUrl())
-	output(stack, "ReceiptsUrl", "Queue of receipts", mailbox.Receipts().QueueUrl())
+	receiver.AddOutputs()
 	return stack
 }
 

@@ -9,7 +9,8 @@ import (
 
 // newGlobalSender makes the side of the source bucket.
 func newGlobalSender(app awscdk.App, cfg globalConfig) awscdk.Stack {
-	stack := awscdk.NewStack(app, jsii.String("GlobalSender"), &awscdk.StackProps{
+	stack := awscdk.NewStack(app, jsii.String(globalSender), &awscdk.StackProps{
+		StackName:   jsii.String(cfg.StackName),
 		Description: jsii.String("s3ferry: signs URLs of new objects and posts them across the border"),
 		Env:         &awscdk.Environment{Region: jsii.String(cfg.Region)},
 	})
@@ -22,10 +23,6 @@ func newGlobalSender(app awscdk.App, cfg globalConfig) awscdk.Stack {
 		Architecture: architecture(cfg.Architecture),
 		AlarmTopic:   topic(stack, cfg.AlarmTopicARN),
 	})
-	output(stack, "LinkSecretArn", "Secret to be filled with the mailbox's address and keys", sender.LinkSecret().SecretArn())
-	output(stack, "SourceBucketName", "Bucket that objects are carried from", sender.SourceBucket().BucketName())
-	output(stack, "SourceBucketRegion", "Region of the source bucket", jsii.String(cfg.Region))
-	output(stack, "OutboxUrl", "Queue of events to send", sender.Outbox().QueueUrl())
-	output(stack, "OutboxDeadLetterQueueUrl", "Queue of events given up", sender.OutboxDeadLetterQueue().QueueUrl())
+	sender.AddOutputs()
 	return stack
 }

@@ -16,6 +16,13 @@ import (
 	"github.com/aws/jsii-runtime-go"
 )
 
+// The ids of the stacks, by which the CLI of CDK knows them, whatever their
+// names in CloudFormation.
+const (
+	globalSender  = "GlobalSender"
+	chinaReceiver = "ChinaReceiver"
+)
+
 func main() {
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -43,13 +50,4 @@ func build(app awscdk.App, cfg config) (sender, receiver awscdk.Stack) {
 		ExcludeResourceTypes: jsii.Strings("AWS::Lambda::EventSourceMapping"), // refused in aws-cn
 	})
 	return sender, receiver
-}
-
-// output prints value after a deployment, under a name that no change of
-// constructs changes. The operator's CLI reads it.
-func output(stack awscdk.Stack, name, description string, value *string) {
-	awscdk.NewCfnOutput(stack, jsii.String(name), &awscdk.CfnOutputProps{
-		Description: jsii.String(description),
-		Value:       value,
-	})
 }

@@ -20,7 +20,8 @@ const (
 	exitOK = iota
 	exitFailed
 	exitUsage
-	exitInterrupted = 130 // as a shell reports SIGINT
+	exitNotCompared = exitUsage // verify has no answer, whatever the reason
+	exitInterrupted = 130       // as a shell reports SIGINT
 )
 
 func main() {
@@ -50,6 +51,9 @@ func run(ctx context.Context, root *cobra.Command, args []string) int {
 		fmt.Fprintln(root.ErrOrStderr(), "Run with --help to see the usage.")
 		return exitUsage
 	}
+	if errors.Is(err, errNotCompared) {
+		return exitNotCompared
+	}
 	return exitFailed
 }
 
@@ -66,7 +70,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newLocal(), newDemo())
+	root.AddCommand(newLocal(), newDemo(), newLink(), newBackfill(), newVerify(), newRedrive())
 	return root
 }
 

@@ -32,6 +32,7 @@ func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 		architecture: p.Architecture,
 		code:         p.CourierCode,
 		logRetention: p.LogRetention,
+		network:      p.network(),
 		environment: envcfg.Encode(&envcfg.Courier{
 			OutboxURL:    *s.outbox.QueueUrl(),
 			OutboxDLQURL: *s.outboxDLQ.QueueUrl(),

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsapigateway"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
@@ -368,16 +369,19 @@ func TestMisuseReportsEveryProblemAtOnce(t *testing.T) {
 			func(s awscdk.Stack) {
 				ferry.NewSender(s, "S", &ferry.SenderProps{
 					SourceEvents: "Pigeons", Prefix: "a*", URLLife: 2 * time.Hour, Concurrency: 1, OldestMessageAge: time.Second,
+					MemoryMiB: 64, Subnets: &awsec2.SubnetSelection{}, SecurityGroups: []awsec2.ISecurityGroup{},
 				})
 			},
 			[]string{
-				`the props of Sender "S" have 6 problem(s)`,
+				`the props of Sender "S" have 9 problem(s)`,
 				"SourceEvents: got Pigeons, expected EventBridge or Notifications",
 				"SourceEvents: got Pigeons, expected nothing without a SourceBucket",
 				"Prefix: got a*, expected text without * ? $",
 				"URLLife: got 2h0m0s, expected 1m to 1h",
 				"Concurrency: got 1, expected 2 to 1000 invocations: leave it out for 10",
 				"OldestMessageAge: got 1s, expected 1m to 336h0m0s",
+				"MemoryMiB: got 64, expected 128 to 10240 MiB",
+				"Subnets: got some, expected none without a VPC", "SecurityGroups: got 0, expected none without a VPC",
 			},
 		},
 		"mailbox": {
@@ -398,6 +402,38 @@ func TestMisuseReportsEveryProblemAtOnce(t *testing.T) {
 				"Concurrency: got 1001", "MemoryMiB: got 64", "Connections: got 5000", "PartSizeMiB: got 80, expected 5 to 64 MiB",
 				"PartSizeMiB: got 80, expected at most half of MemoryMiB, which is 32",
 			},
+		},
+		"mapping": {
+			func(s awscdk.Stack) {
+				ferry.NewReceiver(s, "R", &ferry.ReceiverProps{
+					Mailbox: ferry.NewMailbox(s, "M", nil), AddPrefix: "{Bucket}/*", StripPrefix: strings.Repeat("x", 513),
+					StorageClasses: map[string]string{"STANDARD": "SNOW", "Standard": "STANDARD"},
+					SourceNetworks: []string{"10.1.0.0/16", "10.1.2.3/16", "8.8.8.0/24", "127.0.0.0/8", "0.0.0.0/0", "10.0.0.0"},
+				})
+			},
+			[]string{
+				"have 10 problem(s)", "AddPrefix: got {Bucket}/*, expected text without * ? $",
+				"AddPrefix: got {Bucket}/*, expected no braces but those of {bucket} and {region}",
+				"StripPrefix: got 513, expected at most 512 bytes",
+				"StorageClasses: got STANDARD: SNOW, expected one of STANDARD, REDUCED_REDUNDANCY",
+				"StorageClasses: got Standard, expected storage classes such as STANDARD, or *",
+				"SourceNetworks: got 10.1.2.3/16, expected a private network such as 10.1.0.0/16",
+				"SourceNetworks: got 8.8.8.0/24", "SourceNetworks: got 127.0.0.0/8", "SourceNetworks: got 0.0.0.0/0", "SourceNetworks: got 10.0.0.0,",
+			},
+		},
+		"added source": {
+			func(s awscdk.Stack) {
+				ferry.NewSender(s, "S", nil).AddSource("More", ferry.Source{Events: "Pigeons", Prefix: "a?"})
+			},
+			[]string{
+				`the props of Source "More" have 3 problem(s)`, "Events: got Pigeons, expected nothing without a Bucket", "Prefix: got a?",
+			},
+		},
+		"key beside a bucket": {
+			func(s awscdk.Stack) {
+				ferry.NewSender(s, "S", &ferry.SenderProps{SourceBucket: importedBucket(s), EncryptionKey: awskms.NewKey(s, jsii.String("K"), nil)})
+			},
+			[]string{"have 1 problem(s)", "EncryptionKey: got a key, expected none beside a SourceBucket"},
 		},
 		"receiver without props": {func(s awscdk.Stack) { ferry.NewReceiver(s, "R", nil) }, []string{"have 1 problem(s)"}},
 	} {

@@ -46,6 +46,7 @@ type functionProps struct {
 	architecture awslambda.Architecture
 	code         awslambda.Code // built from source if nil
 	logRetention awslogs.RetentionDays
+	network      network
 	loops        bool // sends messages to the queue it reads
 }
 
@@ -57,6 +58,8 @@ func newFunction(scope constructs.Construct, id string, p functionProps) awslamb
 		RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
 	})
 	allow(p.role, logs.LogGroupArn(), "logs:CreateLogStream", "logs:PutLogEvents")
+
+	p.network.allow(p.role)
 
 	architecture := p.architecture
 	if architecture == nil {
@@ -80,6 +83,10 @@ func newFunction(scope constructs.Construct, id string, p functionProps) awslamb
 			RecursiveLoop: loop,
 			Role:          p.role,
 			Timeout:       duration(p.timeout),
+
+			Vpc:            p.network.vpc,
+			VpcSubnets:     p.network.subnets,
+			SecurityGroups: p.network.securityGroups(),
 		})
 	}
 	source, err := findSource(functionPackages + p.name)
@@ -100,6 +107,10 @@ func newFunction(scope constructs.Construct, id string, p functionProps) awslamb
 		RecursiveLoop: loop,
 		Role:          p.role,
 		Timeout:       duration(p.timeout),
+
+		Vpc:            p.network.vpc,
+		VpcSubnets:     p.network.subnets,
+		SecurityGroups: p.network.securityGroups(),
 	})
 }
 

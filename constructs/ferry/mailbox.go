@@ -53,6 +53,9 @@ type MailboxProps struct {
 // POST /receipts/delete take and delete receipts. What doesn't fit a method's
 // model is refused before SQS sees it; a failure of SQS is answered with 503.
 //
+// One mailbox is for one sender and one receiver: two couriers would take each
+// other's receipts.
+//
 // The API key throttles and identifies. It does not authenticate: transfers are
 // signed, and the receiver refuses what isn't.
 type Mailbox struct {
@@ -63,6 +66,7 @@ type Mailbox struct {
 	inbox    awssqs.Queue
 	inboxDLQ awssqs.Queue
 	receipts awssqs.Queue
+	receiver string // id of the receiver that reads the inbox
 }
 
 // NewMailbox makes a Mailbox. Nil props mean the defaults.

@@ -3,10 +3,13 @@ package ferry
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
@@ -27,12 +30,28 @@ const trustNobody = `{"keys":[],"sources":[]}`
 
 // ReceiverProps configures a Receiver. Only Mailbox is required.
 type ReceiverProps struct {
-	// Mailbox is the door that transfers come through and receipts leave by.
+	// Mailbox is the door that transfers come through and receipts leave by. It
+	// has one receiver.
 	Mailbox *Mailbox
 	// DestinationBucket takes the objects. If it has an EncryptionKey, the
-	// receiver may use it. Default: a new bucket, versioned, private, encrypted,
-	// and retained when the stack is deleted.
+	// receiver may use it. Several receivers may share one. Default: a new
+	// bucket, versioned, private, encrypted, and retained when the stack is
+	// deleted.
 	DestinationBucket awss3.IBucket
+	// EncryptionKey encrypts the objects of new buckets. Default: a key of S3's.
+	EncryptionKey awskms.IKey
+
+	// StripPrefix is taken off the key of every object. A transfer whose key does
+	// not begin with it fails: its receipt and its dead letter say so. Default:
+	// nothing.
+	StripPrefix string
+	// AddPrefix is then put before the key, with the source's in place of
+	// {bucket} and {region}: sources that have keys in common are told apart so.
+	// Nothing outside of it can be written. Default: nothing.
+	AddPrefix string
+	// StorageClasses gives the storage class of objects by that of their source,
+	// as S3's API spells them; "*" is every class not named. Default: the same.
+	StorageClasses map[string]string
 
 	// Concurrency is how many invocations run at once, 2 to 1000. Default: 10.
 	Concurrency int
@@ -53,6 +72,21 @@ type ReceiverProps struct {
 	Code awslambda.Code
 	// LogRetention is how long logs are kept. Default: three months.
 	LogRetention awslogs.RetentionDays
+
+	// VPC is the network that the function works in. From it the function has to
+	// reach the source's S3, and SQS, S3 and SSM of its own region. Default: no
+	// VPC.
+	VPC awsec2.IVpc
+	// Subnets are those of VPC. Default: CDK's choice, the private ones.
+	Subnets *awsec2.SubnetSelection
+	// SecurityGroups are the function's. Default: a new one that lets everything
+	// out and nothing in.
+	SecurityGroups []awsec2.ISecurityGroup
+	// SourceNetworks are private networks, such as "10.1.0.0/16", in which the
+	// source's S3 may be found: where a leased line ends. A VPC has to resolve the
+	// names of S3 to them. Default: a source has public addresses only.
+	SourceNetworks []string
+
 	// AlarmTopic is told of every alarm. Default: alarms show in the console only.
 	AlarmTopic awssns.ITopic
 }
@@ -63,6 +97,7 @@ type ReceiverProps struct {
 type Receiver struct {
 	constructs.Construct
 
+	mailbox     *Mailbox
 	destination awss3.IBucket
 	journal     awss3.Bucket
 	trust       awsssm.StringParameter
@@ -73,15 +108,15 @@ type Receiver struct {
 // NewReceiver makes a Receiver.
 func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *Receiver {
 	p := props.resolve(id)
-	r := &Receiver{destination: p.DestinationBucket}
+	r := &Receiver{mailbox: p.Mailbox, destination: p.DestinationBucket}
 	constructs.NewConstruct_Override(r, scope, jsii.String(id))
 
 	if r.destination == nil {
-		r.destination = newBucket(r, "DestinationBucket", true, abortUploads(14))
+		r.destination = newBucket(r, "DestinationBucket", true, p.EncryptionKey, abortUploads(14))
 	}
 	// Entries of unfinished uploads outlive every transfer: 14 days in the outbox
 	// and 14 in the inbox. Those that order the versions of a key stay.
-	r.journal = newBucket(r, "JournalBucket", false, abortUploads(7), &awss3.LifecycleRule{
+	r.journal = newBucket(r, "JournalBucket", false, p.EncryptionKey, abortUploads(7), &awss3.LifecycleRule{
 		Id:         jsii.String("ExpireUploads"),
 		Prefix:     jsii.String(envcfg.JournalUploads),
 		Expiration: awscdk.Duration_Days(jsii.Number(30)),
@@ -91,7 +126,8 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 		StringValue: jsii.String(trustNobody),
 		Tier:        awsssm.ParameterTier_STANDARD,
 	})
-	r.role = r.newRole(p.Mailbox)
+	p.Mailbox.receiver = id
+	r.role = r.newRole(p.AddPrefix)
 	r.function = newFunction(r, "Function", functionProps{
 		name:         "receiver",
 		description:  "s3ferry receiver: pulls objects into the destination bucket",
@@ -101,6 +137,7 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 		architecture: p.Architecture,
 		code:         p.Code,
 		logRetention: p.LogRetention,
+		network:      p.network(),
 		loops:        true, // what cannot be finished in one invocation goes back to the inbox
 		environment: envcfg.Encode(&envcfg.Receiver{
 			InboxURL:          *p.Mailbox.inbox.QueueUrl(),
@@ -112,6 +149,10 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 			Connections:       p.Connections,
 			PartSize:          int64(p.PartSizeMiB) << 20,
 			MemoryMiB:         int64(p.MemoryMiB) / 2,
+			StripPrefix:       p.StripPrefix,
+			AddPrefix:         p.AddPrefix,
+			StorageClasses:    p.StorageClasses,
+			SourceNetworks:    networks(p.SourceNetworks),
 		}),
 	})
 	consume(r, "Inbox", r.function, p.Mailbox.inbox, p.Concurrency)
@@ -143,7 +184,8 @@ func (r *Receiver) GrantTrust(grantee awsiam.IGrantable) awsiam.Grant {
 	})
 }
 
-func (r *Receiver) newRole(m *Mailbox) awsiam.Role {
+func (r *Receiver) newRole(addPrefix string) awsiam.Role {
+	m := r.mailbox
 	role := newFunctionRole(r, "Role", "s3ferry receiver")
 	allow(role, m.inbox.QueueArn(), slices.Concat(consumeActions, []string{"sqs:SendMessage"})...)
 	allow(role, m.inboxDLQ.QueueArn(), "sqs:SendMessage")
@@ -151,12 +193,18 @@ func (r *Receiver) newRole(m *Mailbox) awsiam.Role {
 	allow(role, r.trust.ParameterArn(), "ssm:GetParameter")
 	// With s3:ListBucket a missing key is a 404, without it a 403.
 	allow(role, r.destination.BucketArn(), "s3:ListBucket")
-	allow(role, r.destination.ArnForObjects(jsii.String("*")), "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging",
+	within, _, _ := strings.Cut(addPrefix, "{")
+	allow(role, r.destination.ArnForObjects(jsii.String(within+"*")), "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging",
 		"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
 	grantKey(r.destination, role, "kms:GenerateDataKey", "kms:Decrypt")
+	grantKey(r.journal, role, "kms:GenerateDataKey", "kms:Decrypt")
 	allow(role, r.journal.BucketArn(), "s3:ListBucket")
 	allow(role, r.journal.ArnForObjects(jsii.String("*")), "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
 	return role
+}
+
+func (props *ReceiverProps) network() network {
+	return network{vpc: props.VPC, subnets: props.Subnets, groups: props.SecurityGroups}
 }
 
 func (props *ReceiverProps) resolve(id string) ReceiverProps {
@@ -167,6 +215,12 @@ func (props *ReceiverProps) resolve(id string) ReceiverProps {
 	memory, part := or(p.MemoryMiB, 2048), or(p.PartSizeMiB, 8)
 	var bad problems
 	bad.check(p.Mailbox != nil, "Mailbox", "nil", "a mailbox", "make one with ferry.NewMailbox in the same stack")
+	if p.Mailbox != nil {
+		bad.check(p.Mailbox.receiver == "", "Mailbox", "that of "+p.Mailbox.receiver, "one without a receiver",
+			"make another: two receivers would take each other's transfers")
+	}
+	bad.checkMapping(p)
+	bad.checkNetwork(p.network())
 	bad.checkConcurrency(p.Concurrency)
 	bad.check(p.Connections >= 0 && p.Connections <= 1024, "Connections", p.Connections, "1 to 1024 connections", "leave it out for 64")
 	bad.check(memory >= 512 && memory <= 10_240, "MemoryMiB", memory, "512 to 10240 MiB", "leave it out for 2048")

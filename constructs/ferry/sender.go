@@ -5,9 +5,11 @@ import (
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsevents"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awseventstargets"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
@@ -48,6 +50,10 @@ type SenderProps struct {
 	// SourceBucket is the bucket to carry from. If it has an EncryptionKey, the
 	// sender and the signer may decrypt with it. Default: a new bucket,
 	// versioned, private, encrypted, and retained when the stack is deleted.
+	//
+	// Several senders may carry from one bucket, each to a mailbox of its own: by
+	// EventBridge, since S3 notifies only one queue of a key. Sender.AddSource
+	// carries from several buckets to one mailbox.
 	SourceBucket awss3.IBucket
 	// SourceEvents is how SourceBucket tells of new objects; a new bucket always
 	// notifies the outbox itself. Default: EventBridge.
@@ -56,6 +62,8 @@ type SenderProps struct {
 	// read or signed for. Default: all keys.
 	Prefix string
 	Suffix string
+	// EncryptionKey encrypts the objects of a new bucket. Default: a key of S3's.
+	EncryptionKey awskms.IKey
 	// URLLife is how long a signed URL should work, a minute to an hour. It ends
 	// earlier when the credentials it is signed with do. Default: an hour.
 	URLLife time.Duration
@@ -63,6 +71,9 @@ type SenderProps struct {
 	// Concurrency is how many invocations of the sender run at once, 2 to 1000.
 	// Default: 10.
 	Concurrency int
+	// MemoryMiB is the memory of an invocation of the sender, 128 to 10240 MiB.
+	// Default: 512.
+	MemoryMiB int
 	// Architecture is the functions'. Default: x86_64, which every region has.
 	Architecture awslambda.Architecture
 	// SenderCode and CourierCode are bundles with an executable named bootstrap.
@@ -71,6 +82,15 @@ type SenderProps struct {
 	CourierCode awslambda.Code
 	// LogRetention is how long logs are kept. Default: three months.
 	LogRetention awslogs.RetentionDays
+
+	// VPC is the network that the functions work in. From it they have to reach
+	// the mailbox, SQS, S3, STS and Secrets Manager. Default: no VPC.
+	VPC awsec2.IVpc
+	// Subnets are those of VPC. Default: CDK's choice, the private ones.
+	Subnets *awsec2.SubnetSelection
+	// SecurityGroups are the functions'. Default: for each a new one that lets
+	// everything out and nothing in.
+	SecurityGroups []awsec2.ISecurityGroup
 
 	// OldestMessageAge is the age at which a waiting event raises an alarm. At
 	// least a minute. Default: an hour.
@@ -92,6 +112,7 @@ type Sender struct {
 	secret     awssecretsmanager.ISecret
 	role       awsiam.Role
 	signerRole awsiam.Role
+	urlLife    time.Duration
 	function   awslambda.Function
 	courier    awslambda.Function
 }
@@ -99,25 +120,28 @@ type Sender struct {
 // NewSender makes a Sender. Nil props mean the defaults.
 func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sender {
 	p := props.resolve(id)
-	s := &Sender{}
+	s := &Sender{urlLife: p.URLLife}
 	constructs.NewConstruct_Override(s, scope, jsii.String(id))
 
 	s.outboxDLQ = newQueue(s, "OutboxDeadLetters", time.Minute, nil, 0)
 	s.outbox = newQueue(s, "Outbox", visibilityOf(senderTimeout), s.outboxDLQ, outboxReceives)
-	s.source = s.newSource(p)
+	source := p.source()
+	s.source = s.newSource(s, source, p.EncryptionKey)
 	s.secret = s.newLinkSecret()
 	s.role = newFunctionRole(s, "SenderRole", "s3ferry sender")
-	s.signerRole = s.newSignerRole(p)
-	s.grantSender(p)
+	s.signerRole = s.newSignerRole()
+	s.grantSender()
+	s.grantRead(s.source, source.Prefix)
 	s.function = newFunction(s, "SenderFunction", functionProps{
 		name:         "sender",
 		description:  "s3ferry sender: signs URLs of new objects and posts them to the mailbox",
 		role:         s.role,
 		timeout:      senderTimeout,
-		memoryMiB:    512,
+		memoryMiB:    p.MemoryMiB,
 		architecture: p.Architecture,
 		code:         p.SenderCode,
 		logRetention: p.LogRetention,
+		network:      p.network(),
 		environment: envcfg.Encode(&envcfg.Sender{
 			OutboxURL:    *s.outbox.QueueUrl(),
 			OutboxDLQURL: *s.outboxDLQ.QueueUrl(),
@@ -147,8 +171,8 @@ func (s *Sender) Outbox() awssqs.IQueue { return s.outbox }
 func (s *Sender) OutboxDeadLetterQueue() awssqs.IQueue { return s.outboxDLQ }
 
 // LinkSecret returns the secret with the mailbox's address, its API key and the
-// signing key. It has no value until an operator gives it one, and is retained
-// when the stack is deleted.
+// signing key. It has no value until an operator gives it one, and goes with
+// the stack: linking again makes another.
 func (s *Sender) LinkSecret() awssecretsmanager.ISecret { return s.secret }
 
 // SignerRole returns the role whose credentials sign URLs. Only the sender
@@ -171,27 +195,27 @@ func (s *Sender) GrantLink(grantee awsiam.IGrantable) awsiam.Grant {
 	})
 }
 
-// newSource returns the source bucket, whose new objects become messages of the
-// outbox.
-func (s *Sender) newSource(p SenderProps) awss3.IBucket {
+// newSource returns the source's bucket, whose new objects become messages of
+// the outbox. What has to be made for that is made in scope.
+func (s *Sender) newSource(scope constructs.Construct, source Source, key awskms.IKey) awss3.IBucket {
 	switch {
-	case p.SourceBucket == nil:
-		return s.newNotifyingBucket(p)
-	case p.SourceEvents == Notifications:
+	case source.Bucket == nil:
+		return s.newNotifyingBucket(scope, source, key)
+	case source.Events == Notifications:
 		var filters []*awss3.NotificationKeyFilter
-		if p.Prefix != "" || p.Suffix != "" {
-			filters = append(filters, &awss3.NotificationKeyFilter{Prefix: jsii.String(p.Prefix), Suffix: jsii.String(p.Suffix)})
+		if source.Prefix != "" || source.Suffix != "" {
+			filters = append(filters, &awss3.NotificationKeyFilter{Prefix: jsii.String(source.Prefix), Suffix: jsii.String(source.Suffix)})
 		}
-		p.SourceBucket.AddEventNotification(awss3.EventType_OBJECT_CREATED, awss3notifications.NewSqsDestination(s.outbox), filters...)
+		source.Bucket.AddEventNotification(awss3.EventType_OBJECT_CREATED, awss3notifications.NewSqsDestination(s.outbox), filters...)
 	default:
-		s.addEventRule(p)
+		s.addEventRule(scope, source)
 	}
-	return p.SourceBucket
+	return source.Bucket
 }
 
 // newNotifyingBucket makes a bucket that notifies the outbox itself. The L2
 // would add a function to the stack for that.
-func (s *Sender) newNotifyingBucket(p SenderProps) awss3.IBucket {
+func (s *Sender) newNotifyingBucket(scope constructs.Construct, source Source, key awskms.IKey) awss3.IBucket {
 	// S3 tries the queue when the bucket is made, so the queue's policy comes
 	// first and cannot name the bucket: it names whose bucket it has to be.
 	s.outbox.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
@@ -203,16 +227,16 @@ func (s *Sender) newNotifyingBucket(p SenderProps) awss3.IBucket {
 			"ArnLike":      map[string]any{"aws:SourceArn": "arn:" + *awscdk.Aws_PARTITION() + ":s3:::*"},
 		},
 	}))
-	bucket := newBucket(s, "SourceBucket", true, abortUploads(14))
+	bucket := newBucket(scope, "SourceBucket", true, key, abortUploads(14))
 	bucket.Node().AddDependency(s.outbox.Node().FindChild(jsii.String("Policy")))
 
 	notification := map[string]any{"Event": "s3:ObjectCreated:*", "Queue": s.outbox.QueueArn()}
 	var rules []any
-	if p.Prefix != "" {
-		rules = append(rules, map[string]any{"Name": "prefix", "Value": p.Prefix})
+	if source.Prefix != "" {
+		rules = append(rules, map[string]any{"Name": "prefix", "Value": source.Prefix})
 	}
-	if p.Suffix != "" {
-		rules = append(rules, map[string]any{"Name": "suffix", "Value": p.Suffix})
+	if source.Suffix != "" {
+		rules = append(rules, map[string]any{"Name": "suffix", "Value": source.Suffix})
 	}
 	if len(rules) > 0 {
 		notification["Filter"] = map[string]any{"S3Key": map[string]any{"Rules": rules}}
@@ -224,18 +248,18 @@ func (s *Sender) newNotifyingBucket(p SenderProps) awss3.IBucket {
 
 // addEventRule sends the events that the source bucket puts on the event bus to
 // the outbox.
-func (s *Sender) addEventRule(p SenderProps) {
-	detail := map[string]any{"bucket": map[string]any{"name": []any{p.SourceBucket.BucketName()}}}
+func (s *Sender) addEventRule(scope constructs.Construct, source Source) {
+	detail := map[string]any{"bucket": map[string]any{"name": []any{source.Bucket.BucketName()}}}
 	switch {
-	case p.Prefix != "" && p.Suffix != "":
+	case source.Prefix != "" && source.Suffix != "":
 		// Two patterns in one list are alternatives, and a wildcard is both at once.
-		detail["object"] = map[string]any{"key": []any{map[string]any{"wildcard": literal(p.Prefix) + "*" + literal(p.Suffix)}}}
-	case p.Prefix != "":
-		detail["object"] = map[string]any{"key": []any{map[string]any{"prefix": p.Prefix}}}
-	case p.Suffix != "":
-		detail["object"] = map[string]any{"key": []any{map[string]any{"suffix": p.Suffix}}}
+		detail["object"] = map[string]any{"key": []any{map[string]any{"wildcard": literal(source.Prefix) + "*" + literal(source.Suffix)}}}
+	case source.Prefix != "":
+		detail["object"] = map[string]any{"key": []any{map[string]any{"prefix": source.Prefix}}}
+	case source.Suffix != "":
+		detail["object"] = map[string]any{"key": []any{map[string]any{"suffix": source.Suffix}}}
 	}
-	awsevents.NewRule(s, jsii.String("SourceEvents"), &awsevents.RuleProps{
+	awsevents.NewRule(scope, jsii.String("SourceEvents"), &awsevents.RuleProps{
 		Description: jsii.String("s3ferry: new objects of the source bucket to the outbox"),
 		EventPattern: &awsevents.EventPattern{
 			Source:     jsii.Strings("aws.s3"),
@@ -258,41 +282,54 @@ func (s *Sender) newLinkSecret() awssecretsmanager.ISecret {
 	secret := awssecretsmanager.NewCfnSecret(s, jsii.String("LinkSecret"), &awssecretsmanager.CfnSecretProps{
 		Description: jsii.String("s3ferry: address and API key of the mailbox, key that signs transfers"),
 	})
-	secret.ApplyRemovalPolicy(awscdk.RemovalPolicy_RETAIN, nil)
+	// It costs something every month and is made anew by linking again, so it goes
+	// with its stack. Only an update must not take it away.
+	options := secret.CfnOptions()
+	options.SetDeletionPolicy(awscdk.CfnDeletionPolicy_DELETE)
+	options.SetUpdateReplacePolicy(awscdk.CfnDeletionPolicy_RETAIN)
 	return awssecretsmanager.Secret_FromSecretCompleteArn(s, jsii.String("LinkSecretRef"), secret.Ref())
 }
 
-func (s *Sender) newSignerRole(p SenderProps) awsiam.Role {
-	role := awsiam.NewRole(s, jsii.String("SignerRole"), &awsiam.RoleProps{
+func (s *Sender) newSignerRole() awsiam.Role {
+	return awsiam.NewRole(s, jsii.String("SignerRole"), &awsiam.RoleProps{
 		AssumedBy:          awsiam.NewArnPrincipal(s.role.RoleArn()),
 		Description:        jsii.String("s3ferry signer: what a signed URL may read"),
 		MaxSessionDuration: duration(maxURLLife),
 	})
-	s.grantRead(role, p, map[string]any{
-		"NumericLessThan": map[string]any{"s3:signatureAge": (p.URLLife + signatureSlack).Milliseconds()},
-	}, "s3:GetObject", "s3:GetObjectVersion")
-	return role
 }
 
-func (s *Sender) grantSender(p SenderProps) {
+func (s *Sender) grantSender() {
 	allow(s.role, s.outbox.QueueArn(), consumeActions...)
 	allow(s.role, s.outboxDLQ.QueueArn(), "sqs:SendMessage")
 	allow(s.role, s.secret.SecretArn(), "secretsmanager:GetSecretValue")
 	allow(s.role, s.signerRole.RoleArn(), "sts:AssumeRole")
-	s.grantRead(s.role, p, nil, "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:GetObjectVersionTagging")
 }
 
-// grantRead lets role take the actions on the objects that are carried.
-func (s *Sender) grantRead(role awsiam.Role, p SenderProps, conditions map[string]any, actions ...string) {
-	allowIf(role, conditions, s.source.ArnForObjects(jsii.String(p.Prefix+"*")), actions...)
+// grantRead lets the sender look at the bucket's objects below prefix, and the
+// signer read them.
+func (s *Sender) grantRead(bucket awss3.IBucket, prefix string) {
+	objects := bucket.ArnForObjects(jsii.String(prefix + "*"))
+	young := map[string]any{"NumericLessThan": map[string]any{"s3:signatureAge": (s.urlLife + signatureSlack).Milliseconds()}}
+	allowIf(s.signerRole, young, objects, "s3:GetObject", "s3:GetObjectVersion")
+	allow(s.role, objects, "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:GetObjectVersionTagging")
 	// With s3:ListBucket a missing key is a 404, without it a 403. The question
 	// behind a 404 names no prefix, hence IfExists.
 	var within map[string]any
-	if p.Prefix != "" {
-		within = map[string]any{"StringLikeIfExists": map[string]any{"s3:prefix": p.Prefix + "*"}}
+	if prefix != "" {
+		within = map[string]any{"StringLikeIfExists": map[string]any{"s3:prefix": prefix + "*"}}
 	}
-	allowIf(role, within, s.source.BucketArn(), "s3:ListBucket")
-	grantKey(s.source, role, "kms:Decrypt")
+	for _, role := range []awsiam.Role{s.role, s.signerRole} {
+		allowIf(role, within, bucket.BucketArn(), "s3:ListBucket")
+		grantKey(bucket, role, "kms:Decrypt")
+	}
+}
+
+func (props *SenderProps) source() Source {
+	return Source{Bucket: props.SourceBucket, Events: props.SourceEvents, Prefix: props.Prefix, Suffix: props.Suffix}
+}
+
+func (props *SenderProps) network() network {
+	return network{vpc: props.VPC, subnets: props.Subnets, groups: props.SecurityGroups}
 }
 
 func (props *SenderProps) resolve(id string) SenderProps {
@@ -301,20 +338,20 @@ func (props *SenderProps) resolve(id string) SenderProps {
 		p = *props
 	}
 	var bad problems
-	bad.check(p.SourceEvents == "" || p.SourceEvents == EventBridge || p.SourceEvents == Notifications,
-		"SourceEvents", p.SourceEvents, "EventBridge or Notifications", "use one of the package's constants")
-	bad.check(p.SourceEvents == "" || p.SourceBucket != nil, "SourceEvents", p.SourceEvents,
-		"nothing without a SourceBucket", "give the bucket, or leave it out: a new bucket notifies the outbox itself")
-	bad.check(*awscdk.Token_IsUnresolved(p.Prefix) || !strings.ContainsAny(p.Prefix, "*?$"),
-		"Prefix", p.Prefix, "text without * ? $", "IAM reads these as patterns: shorten the prefix to what is before them")
+	bad.checkSource("Source", p.source())
+	bad.check(p.EncryptionKey == nil || p.SourceBucket == nil, "EncryptionKey", "a key", "none beside a SourceBucket",
+		"leave it out, and import the bucket with its own key: awss3.Bucket_FromBucketAttributes")
 	bad.check(p.URLLife == 0 || p.URLLife >= time.Minute && p.URLLife <= maxURLLife,
 		"URLLife", p.URLLife, "1m to 1h", "leave it out for 1h, which is as long as the signer's credentials last")
 	bad.checkConcurrency(p.Concurrency)
+	bad.check(p.MemoryMiB == 0 || p.MemoryMiB >= 128 && p.MemoryMiB <= 10_240, "MemoryMiB", p.MemoryMiB, "128 to 10240 MiB", "leave it out for 512")
+	bad.checkNetwork(p.network())
 	bad.checkAge(p.OldestMessageAge)
 	bad.report("Sender", id)
 
 	p.URLLife = or(p.URLLife, maxURLLife)
 	p.Concurrency = or(p.Concurrency, 10)
+	p.MemoryMiB = or(p.MemoryMiB, 512)
 	p.OldestMessageAge = or(p.OldestMessageAge, time.Hour)
 	return p
 }

@@ -3,10 +3,13 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -29,6 +32,14 @@ const (
 	trustPause = 5 * time.Second
 )
 
+const (
+	// uploads is how many connections to the destination are kept: about as many
+	// as there are part buffers.
+	uploads = 64
+	// overhead is what connections and the rest take beside the buffers.
+	overhead = 192 << 20
+)
+
 // FromEnvironment returns a Receiver as envcfg.Receiver and the AWS SDK's own
 // variables describe it. It makes no call.
 func FromEnvironment(ctx context.Context) (*Receiver, error) {
@@ -36,7 +47,8 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 	if err := envcfg.Decode(&env, os.LookupEnv); err != nil {
 		return nil, err
 	}
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(
+		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = uploads })))
 	if err != nil {
 		return nil, fmt.Errorf("load AWS configuration: %w", err)
 	}
@@ -44,6 +56,8 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 	if err != nil {
 		return nil, err
 	}
+	// The collector would otherwise let garbage grow to the size of the buffers.
+	debug.SetMemoryLimit(env.MemoryMiB<<20 + overhead)
 	var (
 		log     = obs.Logger()
 		objects = s3.NewFromConfig(cfg)

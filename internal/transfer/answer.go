@@ -34,6 +34,9 @@ func (j *job) checkAnswer(resp *http.Response, offset, size int64) error {
 	answer := readError(resp)
 	switch status := resp.StatusCode; {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500, answer.Code == "RequestTimeout":
+		if status == http.StatusTooManyRequests || status == http.StatusServiceUnavailable {
+			j.connections.slowDown()
+		}
 		return setback{err: answer, after: j.retryAfter(resp)}
 	case answer.expired(), status == http.StatusForbidden && !j.Now().Before(j.t.NotAfter):
 		return ended{wire.Expired, answer.Error()}

@@ -62,8 +62,14 @@ func newFakeS3(t *testing.T) *fakeS3 {
 	f := &fakeS3{t: t, objects: map[string]*object{}, uploads: map[string]*pending{}, page: 1000}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
-	f.client = s3.New(s3.Options{
-		Region: "cn-north-1", BaseEndpoint: aws.String(server.URL), UsePathStyle: true,
+	f.client = clientOf(server.URL)
+	return f
+}
+
+// clientOf returns an SDK client that gives up quickly.
+func clientOf(url string) *s3.Client {
+	return s3.New(s3.Options{
+		Region: "cn-north-1", BaseEndpoint: aws.String(url), UsePathStyle: true,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: "AK", SecretAccessKey: "SK"}, nil
 		}),
@@ -72,7 +78,6 @@ func newFakeS3(t *testing.T) *fakeS3 {
 			o.RateLimiter = noLimit{}
 		}),
 	})
-	return f
 }
 
 // operation names a request as S3 does.

@@ -14,6 +14,7 @@ type job struct {
 	t *wire.Transfer
 
 	key          string            // of the destination object
+	entry        string            // what the journal calls the transfer
 	storageClass string            // of the destination object
 	metadata     map[string]string // of the destination object
 	overflow     bool              // our entries had no room: the journal holds the order
@@ -29,6 +30,7 @@ func (e *Engine) newJob(t *wire.Transfer) (*job, error) {
 	if j.key, err = e.Mapping.key(t.Source); err != nil {
 		return nil, err
 	}
+	j.entry = entry(t, j.key)
 	if err := checkStorageClass(j.storageClass); err != nil {
 		return nil, err
 	}

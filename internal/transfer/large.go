@@ -77,59 +77,117 @@ func (j *job) fill(ctx, work context.Context, u *upload) error {
 	if err := j.list(ctx, u); err != nil {
 		return err
 	}
-	j.remaining = len(u.parts) - len(u.done)
-
+	missing := u.missing()
+	j.remaining = len(missing)
 	pulls, stop := context.WithCancelCause(work)
 	defer stop(nil)
-	var halt atomic.Pointer[error] // why no further part is begun
-	var mu sync.Mutex
-	var g errgroup.Group // without its context: parts that were pulled are stored whatever befalls the others
-	g.SetLimit(j.Connections)
-	for _, p := range u.missing() {
-		g.Go(func() error {
-			if err := halt.Load(); err != nil {
-				return *err
-			}
-			d, err := j.bring(ctx, pulls, u, p)
-			if isFinal(err) {
-				stop(err)
+	f := &filler{job: j, upload: u, stop: stop, running: map[*hedged]struct{}{}}
+	for _, p := range missing {
+		f.left += p.size
+	}
+	var parts errgroup.Group // without its context: parts that were pulled are stored whatever befalls the others
+	for _, p := range missing {
+		buf, err := j.memory.take(pulls, p.size)
+		if err != nil {
+			parts.Go(func() error { return err })
+			break
+		}
+		if f.halt.Load() {
+			j.memory.give(buf)
+			break
+		}
+		ranges := f.open(pulls, p, buf)
+		parts.Go(func() error {
+			defer j.memory.give(buf)
+			if err := ranges.Wait(); err != nil {
 				return err
 			}
-			if err != nil {
-				// What runs may end: its bytes will be needed, and a download
-				// outlives its URL.
-				halt.CompareAndSwap(nil, &err)
-				return err
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			u.done[p.number] = d
-			j.finished++
-			j.remaining--
-			return nil
+			return f.settle(f.bring(ctx, pulls, p, buf))
 		})
 	}
-	return g.Wait()
+	// The last ranges decide when it ends.
+	draining, drained := context.WithCancel(pulls)
+	var hedges sync.WaitGroup
+	hedges.Go(func() { f.hedgeAll(draining) })
+	err := parts.Wait()
+	drained()
+	hedges.Wait()
+	return err
 }
 
-// bring pulls one part and stores it. pulls ends before ctx does.
-func (j *job) bring(ctx, pulls context.Context, u *upload, p part) (donePart, error) {
-	buf, err := j.memory.take(pulls, p.size)
-	if err != nil {
-		return donePart{}, err
-	}
-	defer j.memory.give(buf)
-	for range digestTries {
-		if err := j.pull(pulls, p.offset, buf); err != nil {
-			return donePart{}, err
+// filler is one pass over the missing parts of an upload. Ranges are handed out
+// in the order of the object, so that few parts are open at once however many
+// connections there are, and buffers become free early.
+type filler struct {
+	*job
+	upload *upload
+	stop   context.CancelCauseFunc // ends all pulls
+	halt   atomic.Bool             // no further part is begun
+	left   int64                   // bytes that no range was opened for
+
+	mu      sync.Mutex // guards upload.done, finished and remaining too
+	running map[*hedged]struct{}
+}
+
+// open starts ranges that fill buf with p, each as soon as it gets a connection,
+// and returns what waits for them.
+func (f *filler) open(pulls context.Context, p part, buf []byte) *errgroup.Group {
+	var ranges errgroup.Group
+	for from := int64(0); from < p.size; {
+		if err := f.connections.acquire(pulls, false); err != nil {
+			ranges.Go(func() error { return err })
+			break
 		}
-		var d donePart
-		if d, err = j.store(ctx, u, p, buf); !errors.Is(err, errDigest) {
-			return d, err
+		size := f.rangeSize(p.size-from, f.left)
+		offset, into := p.offset+from, buf[from:from+size]
+		ranges.Go(func() error { return f.settle(f.pullHedged(pulls, offset, into)) })
+		from += size
+		f.left -= size
+	}
+	return &ranges
+}
+
+// settle ends all pulls if err is final. Otherwise only no further part is
+// begun: what runs may end, since its bytes will be needed, and a download
+// outlives its URL.
+func (f *filler) settle(err error) error {
+	switch {
+	case err == nil:
+	case isFinal(err):
+		f.stop(err)
+	default:
+		f.halt.Store(true)
+	}
+	return err
+}
+
+// bring stores the part that buf holds. Bytes that the destination refuses are
+// pulled again. pulls ends before ctx does.
+func (f *filler) bring(ctx, pulls context.Context, p part, buf []byte) error {
+	for try := 1; ; try++ {
+		d, err := f.store(ctx, f.upload, p, buf)
+		switch {
+		case err == nil:
+			f.note(p, d)
+			return nil
+		case !errors.Is(err, errDigest):
+			return err
+		case try == digestTries:
+			// Not errDigest any more: one part is no reason to begin all over.
+			return fault.Transientf(classDigest, "part %d: %v", p.number, err)
+		}
+		if err := f.pull(pulls, p.offset, buf); err != nil {
+			return err
 		}
 	}
-	// Not errDigest any more: one part is no reason to begin all over.
-	return donePart{}, fault.Transientf(classDigest, "part %d: %v", p.number, err)
+}
+
+func (f *filler) note(p part, d donePart) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.upload.done[p.number] = d
+	f.finished++
+	f.remaining--
 }
 
 // tidy ends the upload of a transfer that has ended with err. One that goes on
@@ -142,7 +200,7 @@ func (j *job) tidy(ctx context.Context, u *upload, err error) {
 	default:
 		return
 	}
-	j.leave(j.Journal.Forget(ctx, j.t.ID))
+	j.leave(j.Journal.Forget(ctx, j.entry))
 }
 
 // tidyEarlier ends what an earlier message of the transfer may have begun, where
@@ -153,12 +211,12 @@ func (j *job) tidyEarlier(ctx context.Context, err error) {
 		return
 	}
 	if end.outcome == wire.Superseded {
-		held, err := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.key)
+		held, err := j.Journal.Upload(ctx, j.entry, j.Bucket, j.key)
 		j.leave(err)
 		if held == nil {
 			return
 		}
 		j.leave(j.abort(ctx, &upload{Upload: held}))
 	}
-	j.leave(j.Journal.Forget(ctx, j.t.ID))
+	j.leave(j.Journal.Forget(ctx, j.entry))
 }

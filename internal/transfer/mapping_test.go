@@ -2,8 +2,12 @@ package transfer_test
 
 import (
 	"bytes"
+	"context"
+	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/s3ferry/s3ferry/internal/journal"
 	"github.com/s3ferry/s3ferry/internal/transfer"
@@ -73,6 +77,29 @@ func TestOrderAndResumeGoByTheMappedKey(t *testing.T) {
 		t.Errorf("got order record %+v, %v, expected one of the destination's key", record, err)
 	}
 	overflowing.put(overflowing.transfer(big), true, wire.Skipped)
+}
+
+// What is under way when the mapping changes begins again, and ends up where the
+// new one says.
+func TestAChangedMappingBeginsAgain(t *testing.T) {
+	f := newFerry(t, 5*partSize, mapped(transfer.Mapping{AddPrefix: "old/"}))
+	ctx, cancel := context.WithCancel(t.Context())
+	f.src.misbehave = func(int, http.ResponseWriter, *http.Request) bool {
+		cancel()
+		return false
+	}
+	if _, err := f.engine.Put(ctx, f.transfer(), false); err == nil {
+		t.Fatal("the first attempt came through, so this test proves nothing")
+	}
+	if f.dst.pendings() != 1 {
+		t.Fatalf("got %d uploads under way, want 1", f.dst.pendings())
+	}
+	f.src.behave()
+	f.engine = f.newEngine(mapped(transfer.Mapping{AddPrefix: "new/"}))
+	f.put(f.transfer(), true, wire.Copied)
+	if diff := cmp.Diff([]string{"new/" + testKey}, f.dst.names(bucket)); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestMappedStorageClasses(t *testing.T) {

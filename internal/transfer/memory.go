@@ -31,19 +31,32 @@ func (m *memory) take(ctx context.Context, n int64) ([]byte, error) {
 	if err := m.budget.Acquire(ctx, n); err != nil {
 		return nil, context.Cause(ctx)
 	}
+	return m.make(n), nil
+}
+
+// make returns a buffer that the budget has room for.
+func (m *memory) make(n int64) []byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.lent += n
 	if f := m.free[n]; len(f) > 0 {
 		m.free[n] = f[:len(f)-1]
 		m.kept -= n
-		return f[len(f)-1], nil
+		return f[len(f)-1]
 	}
 	if m.lent+m.kept > m.size {
 		clear(m.free)
 		m.kept = 0
 	}
-	return make([]byte, n), nil
+	return make([]byte, n)
+}
+
+// tryTake is take for what can be done without.
+func (m *memory) tryTake(n int64) ([]byte, bool) {
+	if !m.budget.TryAcquire(n) {
+		return nil, false
+	}
+	return m.make(n), true
 }
 
 func (m *memory) give(b []byte) {

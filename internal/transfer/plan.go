@@ -34,3 +34,25 @@ func cut(size, partSize int64) []part {
 	}
 	return parts
 }
+
+// leastRange is the fewest bytes worth a request: on a slow link their answer
+// takes several round trips.
+const leastRange = 256 << 10
+
+// rangeTime is how long a range may take. A short one wastes the round trip in
+// which its connection waits for the answer; a long one is late in the end.
+const rangeTime = 4 // seconds
+
+// rangeSize returns the bytes of the next range of a part that misses so many,
+// out of left that are not yet asked for. At the end ranges get smaller, so
+// that all connections end together.
+func (e *Engine) rangeSize(part, left int64) int64 {
+	each, connections := e.connections.rate()
+	n := max(2*leastRange, int64(each*rangeTime))
+	n = min(n, e.RangeSize, left/int64(2*connections), e.Memory/int64(2*e.Connections))
+	n = max(n, min(e.RangeSize, leastRange))
+	if part < n+n/2 {
+		return part // rather than leave a crumb
+	}
+	return n
+}

@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
@@ -28,31 +26,31 @@ type setback struct {
 func (s setback) Error() string { return s.err.Error() }
 func (s setback) Unwrap() error { return s.err }
 
-// pull fills buf with the source's bytes from offset on, in ranges of at most
-// RangeSize, each of which is retried alone.
-func (j *job) pull(ctx context.Context, offset int64, buf []byte) error {
-	if int64(len(buf)) <= j.RangeSize {
-		return j.pullRange(ctx, offset, buf)
-	}
-	g, ctx := errgroup.WithContext(ctx)
-	g.SetLimit(j.Connections)
-	for from := int64(0); from < int64(len(buf)); from += j.RangeSize {
-		g.Go(func() error {
-			return j.pullRange(ctx, offset+from, buf[from:min(from+j.RangeSize, int64(len(buf)))])
-		})
-	}
-	return g.Wait()
+// span is a run of the object's bytes on their way into buf.
+type span struct {
+	offset int64
+	buf    []byte
+	have   atomic.Int64 // bytes that came; they are at the front of buf
 }
 
-// pullRange fills buf from offset on. After an attempt that broke off it goes on
-// from the byte where it stopped; it gives up after Attempts in a row that
-// brought next to nothing.
-func (j *job) pullRange(ctx context.Context, offset int64, buf []byte) error {
-	progress := max(1, min(64<<10, len(buf)/8))
-	have, failures := 0, 0
+// pull waits for a connection and fills buf with the source's bytes from offset
+// on, in one range.
+func (j *job) pull(ctx context.Context, offset int64, buf []byte) error {
+	if err := j.connections.acquire(ctx, false); err != nil {
+		return err
+	}
+	return j.pullSpan(ctx, &span{offset: offset, buf: buf})
+}
+
+// pullSpan fills s. Its caller has acquired a connection, which it releases.
+// After an attempt that broke off it goes on from the byte where it stopped; it
+// gives up after Attempts in a row that brought next to nothing.
+func (j *job) pullSpan(ctx context.Context, s *span) error {
+	progress := max(1, min(64<<10, len(s.buf)/8))
+	failures := 0
 	for {
-		n, err := j.attempt(ctx, offset+int64(have), buf[have:])
-		have += n
+		n, err := j.attempt(ctx, s)
+		j.connections.release()
 		if err == nil {
 			return nil
 		}
@@ -69,24 +67,25 @@ func (j *job) pullRange(ctx context.Context, offset int64, buf []byte) error {
 		failures++
 		if failures >= j.Attempts || again.after > j.MaxBackoff {
 			return fault.After(again.after, fault.Transientf(classBorder, "pull bytes %d-%d: gave up after attempt %d in a row: %w",
-				offset, offset+int64(len(buf))-1, failures, again.err))
+				s.offset, s.offset+int64(len(s.buf))-1, failures, again.err))
 		}
 		if err := j.pause(ctx, failures, again.after); err != nil {
+			return err
+		}
+		if err := j.connections.acquire(ctx, true); err != nil {
 			return err
 		}
 	}
 }
 
-// attempt makes one request for buf's bytes and returns how many came. An error
-// that is worth another attempt is a setback.
-func (j *job) attempt(ctx context.Context, offset int64, buf []byte) (int, error) {
-	if err := j.connections.Acquire(ctx, 1); err != nil {
-		return 0, context.Cause(ctx)
-	}
-	defer j.connections.Release(1)
+// attempt makes one request for what s misses and returns how many bytes came.
+// An error that is worth another attempt is a setback.
+func (j *job) attempt(ctx context.Context, s *span) (int, error) {
 	if !j.Now().Before(j.t.NotAfter) {
 		return 0, ended{wire.Expired, "the URL's time is over"}
 	}
+	have := s.have.Load()
+	offset, buf := s.offset+have, s.buf[have:]
 	watched, dog := watch(ctx, j.StallWindow, j.StallFloor)
 	defer dog.stop()
 
@@ -100,15 +99,17 @@ func (j *job) attempt(ctx context.Context, offset int64, buf []byte) (int, error
 	if len(buf) > 0 { // an empty object has no range that could be asked for
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(buf))-1))
 	}
+	asked := time.Now()
 	resp, err := j.HTTP.Do(req)
 	if err != nil {
 		return 0, lost(watched, err)
 	}
+	j.connections.answered(time.Since(asked))
 	defer resp.Body.Close()
 	if err := j.checkAnswer(resp, offset, int64(len(buf))); err != nil {
 		return 0, err
 	}
-	n, err := io.ReadFull(&counted{resp.Body, dog}, buf)
+	n, err := io.ReadFull(&counted{resp.Body, s, dog, j.connections}, buf)
 	if err != nil {
 		return n, lost(watched, fmt.Errorf("got %d of %d bytes: %w", n, len(buf), err))
 	}
@@ -162,11 +163,15 @@ func (d *watchdog) stop() {
 
 type counted struct {
 	r io.Reader
+	s *span
 	d *watchdog
+	l *limiter
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
+	c.s.have.Add(int64(n))
 	c.d.read.Add(int64(n))
+	c.l.add(n)
 	return n, err
 }

@@ -15,8 +15,6 @@ import (
 	"net/http"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/journal"
 	"github.com/s3ferry/s3ferry/internal/wire"
@@ -24,9 +22,9 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultConnections = 16
+	DefaultConnections = 256
 	DefaultPartSize    = 8 << 20
-	DefaultRangeSize   = 16 << 20
+	DefaultRangeSize   = 4 << 20
 	DefaultMemory      = 512 << 20
 	DefaultAttempts    = 10
 	DefaultBackoff     = 200 * time.Millisecond
@@ -43,9 +41,9 @@ type Options struct {
 	HTTP    *http.Client // to the source; must not follow redirects
 	Mapping Mapping
 
-	Connections int   // GETs under way at once, over all transfers
+	Connections int   // GETs under way at once, over all transfers: at most, where more make it faster
 	PartSize    int64 // bytes; an object up to this is small. Grown where 10,000 parts would not do
-	RangeSize   int64 // bytes of one GET at most: a larger part is pulled in several
+	RangeSize   int64 // bytes of one GET at most: a larger part is pulled in several, over as many connections
 	Memory      int64 // bytes of part buffers, over all transfers; at least one part
 
 	Attempts    int           // of one range in a row that bring next to nothing
@@ -90,7 +88,7 @@ func or[T comparable](v, fallback T) T {
 // It is safe for concurrent use; there is one per process.
 type Engine struct {
 	Options
-	connections *semaphore.Weighted
+	connections *limiter
 	memory      *memory
 }
 
@@ -99,7 +97,7 @@ func New(o Options) *Engine {
 	o = o.resolve()
 	return &Engine{
 		Options:     o,
-		connections: semaphore.NewWeighted(int64(o.Connections)),
+		connections: newLimiter(o.Connections, time.Now),
 		memory:      newMemory(o.Memory),
 	}
 }

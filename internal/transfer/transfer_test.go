@@ -674,6 +674,58 @@ func TestBrokenRangeGoesOnWhereItStopped(t *testing.T) {
 	}
 }
 
+func TestSourceThatWantsFewerConnectionsGetsFewer(t *testing.T) {
+	const parts, most = 300, 8
+	f := newFerry(t, parts*partSize, func(o *transfer.Options) {
+		o.Connections, o.Memory, o.Attempts, o.Backoff = 64, 64*partSize, 20, 20*time.Millisecond
+	})
+	var refused atomic.Int64
+	f.src.misbehave = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
+		time.Sleep(time.Millisecond) // or none would meet another
+		f.src.mu.Lock()
+		tooMany := f.src.open > most
+		f.src.mu.Unlock()
+		if tooMany {
+			refused.Add(1)
+			refuse(w, http.StatusServiceUnavailable, "SlowDown")
+		}
+		return tooMany
+	}
+	f.put(f.transfer(), false, wire.Copied)
+	f.arrived()
+	if refused.Load() == 0 {
+		t.Error("the source never had to refuse: the test shows nothing")
+	}
+	if got := f.src.bytesSent(); got != parts*partSize {
+		t.Errorf("%d bytes sent, want each of %d once", got, parts*partSize)
+	}
+}
+
+func TestLastRangesAreHedged(t *testing.T) {
+	f := newFerry(t, 3500, func(o *transfer.Options) { o.StallWindow = time.Hour })
+	var hung atomic.Int64
+	f.src.misbehave = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+		from, to, _ := f.src.asked(r)
+		if from < 2000 || hung.Add(1) > 2 {
+			return false
+		}
+		f.src.cut(w, r, (to-from)/2)
+		<-r.Context().Done() // which only the second connection can end
+		return true
+	}
+	f.put(f.transfer(withChecksum(f, "CRC64NVME")), false, wire.Copied)
+	f.arrived()
+	asks := f.src.asks()
+	slices.Sort(asks)
+	want := []string{"0-999", "1000-1999", "2000-2999", "2499-2999", "3000-3499", "3249-3499"}
+	if diff := cmp.Diff(want, asks); diff != "" {
+		t.Errorf("ranges (-want +got):\n%s", diff)
+	}
+	if got := f.src.bytesSent(); got != 3500 {
+		t.Errorf("%d bytes sent, want each of 3500 once", got)
+	}
+}
+
 func TestProgressResetsTheCountOfAttempts(t *testing.T) {
 	f := newFerry(t, 900)
 	f.src.misbehave = func(_ int, w http.ResponseWriter, r *http.Request) bool {

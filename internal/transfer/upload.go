@@ -41,7 +41,7 @@ func (u *upload) missing() []part {
 
 // open returns the upload that an earlier delivery began, or begins one.
 func (j *job) open(ctx context.Context) (*upload, error) {
-	held, err := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.key)
+	held, err := j.Journal.Upload(ctx, j.entry, j.Bucket, j.key)
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (j *job) begin(ctx context.Context, old *journal.Upload) (*upload, error) {
 		return nil, judgeError("create multipart upload", err)
 	}
 	ours := journal.Upload{
-		Transfer: j.t.ID, Bucket: j.Bucket, Key: j.key, ID: aws.ToString(out.UploadId),
+		Transfer: j.entry, Bucket: j.Bucket, Key: j.key, ID: aws.ToString(out.UploadId),
 		PartSize: partSize, Algorithm: string(algorithm),
 	}
 	held, err := j.Journal.Claim(ctx, ours, old)

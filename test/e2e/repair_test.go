@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/s3ferry/s3ferry/internal/event"
 	"github.com/s3ferry/s3ferry/internal/secret"
@@ -272,6 +273,30 @@ func TestVerifyFindsAndRepairs(t *testing.T) {
 	}
 }
 
+// Listings of several pages, in several ranges, have every key once and in order.
+func TestVerifyReadsLongListings(t *testing.T) {
+	l := startLocal(t)
+	for key, etag := range l.put(t, "v1 ", "d1/a/1", "d1.x/1", "d1-x", "d2/1", "d2/b/1") {
+		l.arrived(t, key, etag)
+	}
+	const extra = 2400
+	group, ctx := errgroup.WithContext(t.Context())
+	group.SetLimit(16)
+	for i := range extra {
+		group.Go(func() error {
+			key := fmt.Sprintf("d%d%s/x%d/%d", i%3, []string{"", ".x", "-", "0"}[i%4], i%200, i)
+			_, err := l.destination.PutObject(ctx, &s3.PutObjectInput{Bucket: &l.Destination.Bucket, Key: &key, Body: strings.NewReader("x")})
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	if v, code := l.verify(t, "--quick"); code != 1 || v.Objects != extra+5 || v.Equal != 5 || v.Extra != extra {
+		t.Errorf("exit %d and %+v", code, v)
+	}
+}
+
 func TestVerifyCannotCompare(t *testing.T) {
 	if _, code := execute(t, nil, "verify", "--local", filepath.Join(t.TempDir(), "none.json")); code != 2 {
 		t.Errorf("without a cloud: exit %d, want 2", code)
@@ -353,6 +378,56 @@ func TestRedriveSendsDeadLettersOnceMore(t *testing.T) {
 	if v, code := l.verify(t); code != 0 {
 		t.Errorf("at the end: exit %d and %+v", code, v)
 	}
+}
+
+// The same commands find two deployed stacks through two profiles.
+func TestRepairThroughProfiles(t *testing.T) {
+	l := startLocal(t)
+	for key, etag := range l.put(t, "v1 ", "a", "b/c") {
+		l.arrived(t, key, etag)
+	}
+	l.quiet(t)
+	env := []string{"AWS_CONFIG_FILE=" + l.profiles(t), "AWS_SHARED_CREDENTIALS_FILE=" + os.DevNull, "AWS_EC2_METADATA_DISABLED=true"}
+	profiles := []string{"--global-profile", "sender", "--china-profile", "receiver"}
+
+	if _, err := l.destination.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &l.Destination.Bucket, Key: aws.String("a")}); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := execute(t, env, append([]string{"verify", "--repair"}, profiles...)...); code != 1 || !strings.Contains(out, "1 repairs queued") {
+		t.Errorf("verify: exit %d and %q", code, out)
+	}
+	l.quiet(t)
+	if _, code := execute(t, env, append([]string{"verify"}, profiles...)...); code != 0 {
+		t.Errorf("verify after the repair: exit %d", code)
+	}
+	if out, code := execute(t, env, append([]string{"redrive"}, profiles...)...); code != 0 || out != "no dead letters\n" {
+		t.Errorf("redrive: exit %d and %q", code, out)
+	}
+	if out, code := execute(t, env, "backfill", "--global-profile", "sender", "--dry-run"); code != 0 || !strings.HasPrefix(out, "2 objects to be queued") {
+		t.Errorf("backfill: exit %d and %q", code, out)
+	}
+	if _, code := execute(t, env, "verify", "--global-profile", "receiver", "--china-profile", "sender"); code != 2 {
+		t.Errorf("with swapped profiles: exit %d, want 2", code)
+	}
+}
+
+// profiles writes AWS configuration in which two profiles lead to the two sides.
+func (l *local) profiles(t *testing.T) string {
+	t.Helper()
+	var b strings.Builder
+	for name, side := range map[string]bucket{"sender": l.Source, "receiver": l.Destination} {
+		fmt.Fprintf(&b, "[profile %s]\nregion = %s\naws_access_key_id = %s\naws_secret_access_key = %s\nservices = %s\n[services %s]\n",
+			name, side.Region, side.AccessKeyID, side.SecretAccessKey, name, name)
+		fmt.Fprintf(&b, "s3 =\n  endpoint_url = %s\n", side.Endpoint)
+		for _, service := range []string{"sqs", "sts", "ssm", "cloudformation"} {
+			fmt.Fprintf(&b, "%s =\n  endpoint_url = %s\n", service, l.SQS.Endpoint)
+		}
+	}
+	file := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(file, []byte(b.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
 }
 
 // sourceOf is the event about the object of key that is at the destination.

@@ -1,0 +1,193 @@
+package verify
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/s3ferry/s3ferry/internal/backfill"
+	"github.com/s3ferry/s3ferry/internal/listing"
+	"github.com/s3ferry/s3ferry/internal/transfer"
+	"github.com/s3ferry/s3ferry/internal/wire"
+)
+
+// What may differ of an object that both sides have.
+const (
+	bySize     = "size"
+	byVersion  = "version"    // it came from another version of the source's object
+	byChecksum = "checksum"   // other bytes
+	unrecorded = "unrecorded" // it did not come by ferry, and nothing shows that it is the same
+)
+
+// State is an object as one side has it.
+type State struct {
+	Key      string    `json:"key"`
+	Size     int64     `json:"size"`
+	ETag     string    `json:"etag"`
+	Version  string    `json:"version,omitempty"`
+	Modified time.Time `json:"modified"`
+
+	// What the destination recorded of the object's source.
+	SourceETag    string `json:"sourceEtag,omitempty"`
+	SourceVersion string `json:"sourceVersion,omitempty"`
+	Sequencer     string `json:"sequencer,omitempty"`
+
+	checksums map[types.ChecksumAlgorithm]string // of the whole object
+}
+
+// verdict is what a look at both sides showed.
+type verdict struct {
+	equal, proved bool
+	kind          Kind
+	reason        string
+
+	source, destination *State
+	after               string // the sequencer that a repair must come after
+}
+
+// look judges key by what both sides say of it now. The destination is asked
+// first: whatever of the source's is there, the source then has that or newer,
+// which is what makes a repair's place right.
+func (r *run) look(ctx context.Context, key string) (verdict, error) {
+	there := r.place(key)
+	destination, err := head(ctx, r.Destination, there)
+	if err != nil {
+		return verdict{}, err
+	}
+	var v verdict
+	if destination != nil {
+		v.after = destination.Sequencer
+	}
+	if v.after == "" {
+		if v.after, err = r.recall(ctx, there, destination); err != nil {
+			return verdict{}, err
+		}
+	}
+	source, err := head(ctx, r.Source, key)
+	if err != nil {
+		return verdict{}, err
+	}
+	v.source, v.destination = source, destination
+	v.judge()
+	return v, nil
+}
+
+// recall reads the order record of a key, where there is one, and returns its
+// sequencer. It fills in what state has no room for.
+func (r *run) recall(ctx context.Context, key string, state *State) (string, error) {
+	record, err := r.Journal.Order(ctx, r.Destination.Name, key)
+	if err != nil || record == nil {
+		return "", err
+	}
+	if state != nil && strings.Trim(record.Written, `"`) == state.ETag {
+		state.SourceETag, state.SourceVersion, state.Sequencer = record.ETag, record.VersionID, record.Sequencer
+	}
+	return record.Sequencer, nil
+}
+
+func (v *verdict) judge() {
+	a, b := v.source, v.destination
+	switch {
+	case a == nil && b == nil: // both have lost it since they were listed
+		v.equal = true
+		return
+	case a == nil:
+		v.kind = Extra
+		return
+	case b == nil:
+		v.kind = Missing
+		return
+	}
+	agree, both := sameChecksum(a, b)
+	v.kind = Stale
+	switch {
+	case a.Size != b.Size:
+		v.reason = bySize
+	case b.SourceETag == "" && !agree && a.ETag != b.ETag:
+		v.reason = unrecorded
+	case b.SourceETag != "" && a.ETag != b.SourceETag,
+		b.SourceVersion != "" && a.Version != b.SourceVersion:
+		v.reason = byVersion
+	case both && !agree:
+		v.reason = byChecksum
+	default:
+		v.equal, v.proved, v.kind = true, agree, ""
+	}
+}
+
+// repair returns the event that brings the source's object to the destination.
+// It comes after whatever is there, and before whatever S3 tells of next.
+func (v *verdict) repair(region, bucket, key string) wire.Source {
+	source := backfill.Source(region, bucket, listing.Object{
+		Key: key, ETag: v.source.ETag, Size: v.source.Size, Modified: v.source.Modified,
+	}, v.after)
+	source.VersionID = v.source.Version
+	return source
+}
+
+// sameChecksum compares the checksums of the whole object that both have.
+func sameChecksum(a, b *State) (agree, both bool) {
+	for algorithm, sum := range a.checksums {
+		if other, ok := b.checksums[algorithm]; ok {
+			return sum == other, true
+		}
+	}
+	return false, false
+}
+
+// head returns the current object under key, or nil if there is none.
+func head(ctx context.Context, bucket Bucket, key string) (*State, error) {
+	out, err := bucket.S3.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: &bucket.Name, Key: &key, ChecksumMode: types.ChecksumModeEnabled,
+	})
+	if response, ok := errors.AsType[*awshttp.ResponseError](err); ok && response.HTTPStatusCode() == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("head %q in %s: %w", key, bucket.Name, err)
+	}
+	return &State{
+		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: strings.Trim(aws.ToString(out.ETag), `"`),
+		Version: version(aws.ToString(out.VersionId)), Modified: aws.ToTime(out.LastModified),
+		SourceETag:    out.Metadata[transfer.MetaSourceETag],
+		SourceVersion: version(out.Metadata[transfer.MetaSourceVersion]),
+		Sequencer:     out.Metadata[transfer.MetaSequencer],
+		checksums:     checksums(out),
+	}, nil
+}
+
+// version is a version ID, or "" for the one that an object has in a bucket that
+// keeps no versions, or kept none when it came.
+func version(id string) string {
+	if id == "null" {
+		return ""
+	}
+	return id
+}
+
+func checksums(out *s3.HeadObjectOutput) map[types.ChecksumAlgorithm]string {
+	if out.ChecksumType == types.ChecksumTypeComposite {
+		return nil
+	}
+	sums := map[types.ChecksumAlgorithm]string{}
+	for algorithm, sum := range map[types.ChecksumAlgorithm]*string{
+		types.ChecksumAlgorithmCrc64nvme: out.ChecksumCRC64NVME,
+		types.ChecksumAlgorithmCrc32c:    out.ChecksumCRC32C,
+		types.ChecksumAlgorithmCrc32:     out.ChecksumCRC32,
+		types.ChecksumAlgorithmSha256:    out.ChecksumSHA256,
+		types.ChecksumAlgorithmSha1:      out.ChecksumSHA1,
+	} {
+		if sum != nil && !strings.Contains(*sum, "-") { // base64, which of a composite one ends in its parts
+			sums[algorithm] = *sum
+		}
+	}
+	return sums
+}
