@@ -31,6 +31,8 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 	receiver := ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{
 		Mailbox:           mailbox,
 		DestinationBucket: bucket(stack, "ImportedDestination", cfg.DestinationBucket, cfg.DestinationKeyARN),
+		StripPrefix:       cfg.StripPrefix,
+		AddPrefix:         cfg.AddPrefix,
 		Concurrency:       cfg.Concurrency,
 		MemoryMiB:         cfg.MemoryMiB,
 		Connections:       cfg.Connections,

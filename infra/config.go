@@ -50,6 +50,8 @@ type chinaConfig struct {
 	Architecture      string
 	DestinationBucket string
 	DestinationKeyARN string
+	StripPrefix       string
+	AddPrefix         string
 	Rate              int
 	Burst             int
 	Quota             int
@@ -96,13 +98,15 @@ func (c *config) settings() []setting {
 		{"china.architecture", text(&n.Architecture, architectures, "arm64 or x86_64"), "x86_64", ""},
 		{"china.destinationBucket", text(&n.DestinationBucket, bucketName, "the name of an existing bucket"), "", "a new bucket"},
 		{"china.destinationKeyArn", text(&n.DestinationKeyARN, keyARN, "the ARN of the bucket's KMS key"), "", "the bucket has none"},
+		{"china.stripPrefix", text(&n.StripPrefix, anything, "the beginning of keys"), "", "nothing"},
+		{"china.addPrefix", text(&n.AddPrefix, addPrefix, "text without * ? $, and no braces but {bucket} and {region}"), "", "nothing"},
 		{"china.rate", number(&n.Rate, 1, 10_000), "100", ""},
 		{"china.burst", number(&n.Burst, 1, 5_000), "200", ""},
 		{"china.quota", number(&n.Quota, 1, 1_000_000_000), "", "no quota"},
 		{"china.quotaPeriod", text(&n.QuotaPeriod, periods, "DAY, WEEK or MONTH"), "", "DAY where there is a quota"},
 		{"china.concurrency", number(&n.Concurrency, 2, 1000), "10", ""},
 		{"china.memoryMiB", number(&n.MemoryMiB, 512, 10_240), "2048", ""},
-		{"china.connections", number(&n.Connections, 1, 1024), "64", ""},
+		{"china.connections", number(&n.Connections, 1, 1024), "256", ""},
 		{"china.partSizeMiB", number(&n.PartSizeMiB, 5, 64), "8", ""},
 		{"china.alarmTopicArn", text(&n.AlarmTopicARN, topicARN, "the ARN of an SNS topic"), "", "nobody is told"},
 	}
@@ -115,6 +119,7 @@ var (
 	architectures = regexp.MustCompile(`^(arm64|x86_64)$`)
 	bucketName    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
 	prefix        = regexp.MustCompile(`^[^*?$]+$`)
+	addPrefix     = regexp.MustCompile(`^([^*?${}]|\{bucket\}|\{region\})+$`)
 	periods       = regexp.MustCompile(`^(DAY|WEEK|MONTH)$`)
 	keyARN        = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+$`)
 	topicARN      = regexp.MustCompile(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:.+$`)

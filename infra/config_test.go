@@ -126,6 +126,10 @@ func TestConfigProblems(t *testing.T) {
 			map[string]any{"s3ferry.china.alarmTopicArn": "arn:aws:sns:cn-north-1:111111111111:t"},
 			`s3ferry.china.alarmTopicArn: got "arn:aws:sns:cn-north-1:111111111111:t", expected one in cn-north-1`,
 		},
+		"a placeholder that is none": {
+			map[string]any{"s3ferry.china.addPrefix": "from/{account}/"},
+			`s3ferry.china.addPrefix: got "from/{account}/", expected text without * ? $, and no braces but {bucket} and {region}`,
+		},
 		"a circle": {
 			map[string]any{"s3ferry.china.region": "eu-west-1", "s3ferry.china.destinationBucket": "one", "s3ferry.global.sourceBucket": "one"},
 			`s3ferry.china.destinationBucket: got "one", which is s3ferry.global.sourceBucket`,

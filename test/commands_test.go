@@ -56,7 +56,7 @@ func commands(t *testing.T, doc string) (lines []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(string(data), -1) {
+	for _, block := range regexp.MustCompile("(?s)\n```sh\n(.*?)\n```").FindAllStringSubmatch(string(data), -1) {
 		for line := range strings.Lines(block[1]) {
 			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
 				lines = append(lines, line)
@@ -72,15 +72,15 @@ func checkFlags(t *testing.T, doc, s3ferry, command string) {
 	t.Helper()
 	words := strings.Fields(command)
 	var help string
-	switch {
-	case words[0] == "make":
+	switch words[0] {
+	case "make":
 		for line := range strings.Lines(run(t, doc, "make", append([]string{"--dry-run", "--no-print-directory"}, arguments(command)[1:]...)...)) {
 			if strings.HasPrefix(line, "npx cdk ") {
 				checkFlags(t, doc, s3ferry, strings.TrimSpace(line))
 			}
 		}
 		return
-	case words[0] == "npx":
+	case "npx":
 		help = run(t, doc, "node_modules/.bin/cdk", words[2], "--help")
 	default:
 		help = run(t, doc, s3ferry, words[3], "--help")

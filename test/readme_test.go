@@ -47,3 +47,10 @@ func TestTheProgramOfTheReadmeCompiles(t *testing.T) {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+func TestSixCommandsLeadToTheFirstObject(t *testing.T) {
+	commands := strings.Split(strings.TrimSpace("git clone"+block(t, "```sh\ngit clone")), "\n")
+	if len(commands) != 6 || !strings.HasPrefix(commands[5], "aws s3 cp ") {
+		t.Errorf("got %d commands, expected 6 of which the last uploads: %q", len(commands), commands)
+	}
+}

@@ -43,8 +43,8 @@ to --wait; what it leaves goes with a later run.
 Where nobody has both profiles, two people do it by two files. Neither file
 holds a secret in the clear, but compare the fingerprints by telephone, say.
 
-Receivers tell their senders apart by --name, which is the source bucket's name
-unless you give another.`,
+--name, which is the source bucket's name unless you give another, is what key
+IDs begin with, so that a rotation knows its own keys.`,
 		Example: `  s3ferry link --global-profile global --china-profile china
   s3ferry link --global-profile global --china-profile china --dry-run
   s3ferry link --global-profile global --china-profile china --rotate
@@ -71,6 +71,7 @@ unless you give another.`,
 		flags.StringVar(&side.to.Stack, side.name+"-stack", side.stack, "the "+side.what+"'s stack")
 	}
 	flags.StringVar(&f.options.Name, "name", "", "what key IDs begin with (default: as before, or the source bucket's name)")
+	flags.StringArrayVar(&f.options.Sources, "source-bucket", nil, "allow one more source `BUCKET` of the sender, beside the one that its stack names; repeat for several")
 	flags.BoolVar(&f.options.Rotate, "rotate", false, "make a new key, and replace a link secret that is broken or leads elsewhere")
 	flags.BoolVar(&f.options.Revoke, "revoke", false, "remove replaced keys at once: what they signed and is under way, and what senders sign with them for the next 2 minutes, goes to the receiver's dead letters")
 	flags.DurationVar(&f.options.Wait, "wait", 10*time.Minute, "how long to wait until a replaced key can be removed")
@@ -104,7 +105,7 @@ func (f *linkFlags) check(given func(string) bool) error {
 		bad("the sender's half is either --export or --import")
 	}
 	if f.status {
-		for _, name := range []string{"rotate", "revoke", "dry-run", "name", "wait"} {
+		for _, name := range []string{"rotate", "revoke", "dry-run", "name", "source-bucket", "wait"} {
 			if given(name) {
 				bad("--status changes nothing, so --%s has no meaning", name)
 			}
@@ -186,6 +187,9 @@ func (f *linkFlags) printResult(out io.Writer) func(*linking.Result, error) erro
 			kind = "new"
 		}
 		fmt.Fprintf(out, "key          %s, %s\n", r.KeyID, kind)
+		for _, id := range r.Others {
+			fmt.Fprintf(out, "beware       %s is trusted too: senders on one mailbox take each other's receipts\n", id)
+		}
 		for _, id := range r.Removed {
 			fmt.Fprintf(out, "removed      %s\n", id)
 		}

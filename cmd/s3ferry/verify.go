@@ -97,7 +97,10 @@ func (f *verifyFlags) run(cmd *cobra.Command) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNotCompared, err)
 	}
-	if !summary.Same() {
+	switch {
+	case summary.Unknown > 0:
+		return fmt.Errorf("%w: %d objects that a side does not show", errNotCompared, summary.Unknown)
+	case !summary.Same():
 		return errDifferent
 	}
 	return nil
@@ -166,15 +169,15 @@ func printVerification(out io.Writer, s verify.Summary, shown []verify.Differenc
 	if len(shown) > 0 {
 		t.AppendHeader(table.Row{"difference", "key", "reason"})
 		for _, d := range shown {
-			t.AppendRow(table.Row{d.Kind, cell(d.Key), d.Reason})
+			t.AppendRow(table.Row{d.Kind, cell(d.Key), cell(d.Reason)})
 		}
 		fmt.Fprintln(out, t.Render())
-		if more := s.Missing + s.Stale + s.Extra - int64(len(shown)); more > 0 {
+		if more := s.Missing + s.Stale + s.Extra + s.Unknown - int64(len(shown)); more > 0 {
 			fmt.Fprintf(out, "and %d more\n", more)
 		}
 	}
-	fmt.Fprintf(out, "%d objects of %d bytes: %d equal (%d by checksum), %d missing, %d stale, %d extra\n",
-		s.Objects, s.Bytes, s.Equal, s.Proved, s.Missing, s.Stale, s.Extra)
+	fmt.Fprintf(out, "%d objects of %d bytes: %d equal (%d by checksum), %d missing, %d stale, %d extra, %d unknown\n",
+		s.Objects, s.Bytes, s.Equal, s.Proved, s.Missing, s.Stale, s.Extra, s.Unknown)
 	if s.Queued > 0 {
 		fmt.Fprintf(out, "%d repairs queued\n", s.Queued)
 	}

@@ -123,7 +123,7 @@ func TestEnvironmentBlocksLoad(t *testing.T) {
 		{"trust", receiver.TrustParameter, "${ReceiverTrust"},
 		{"destination", receiver.DestinationBucket, "${ReceiverDestinationBucket"},
 		{"journal", receiver.JournalBucket, "${ReceiverJournalBucket"},
-		{"numbers", fmt.Sprint(receiver.Connections, receiver.PartSize, receiver.MemoryMiB), "32 16777216 1504"},
+		{"numbers", fmt.Sprint(receiver.Connections, receiver.PartSize, receiver.MemoryMiB), "32 16777216 752"},
 	} {
 		if !strings.HasPrefix(check.got, check.beginsWith) {
 			t.Errorf("%s is %s, want %s", check.what, check.got, check.beginsWith)
@@ -400,7 +400,7 @@ func TestMisuseReportsEveryProblemAtOnce(t *testing.T) {
 			[]string{
 				"have 6 problem(s)", "Mailbox: got nil, expected a mailbox: make one with ferry.NewMailbox",
 				"Concurrency: got 1001", "MemoryMiB: got 64", "Connections: got 5000", "PartSizeMiB: got 80, expected 5 to 64 MiB",
-				"PartSizeMiB: got 80, expected at most half of MemoryMiB, which is 32",
+				"PartSizeMiB: got 80, expected at most a quarter of MemoryMiB, which is 16",
 			},
 		},
 		"mapping": {

@@ -55,11 +55,11 @@ type ReceiverProps struct {
 
 	// Concurrency is how many invocations run at once, 2 to 1000. Default: 10.
 	Concurrency int
-	// MemoryMiB is the memory of an invocation, 512 to 10240 MiB; half of it is
-	// for parts of objects. Default: 2048.
+	// MemoryMiB is the memory of an invocation, 512 to 10240 MiB; a quarter of it
+	// is for parts of objects. Default: 2048.
 	MemoryMiB int
-	// Connections is how many ranges an invocation pulls at once, 1 to 1024.
-	// Default: 64.
+	// Connections is how many ranges an invocation pulls at once at most, 1 to
+	// 1024; it begins with few and takes more while that is faster. Default: 256.
 	Connections int
 	// PartSizeMiB is the size of a range, 5 to 64 MiB. The receiver takes larger
 	// ones where an object would have more than 10,000. Default: 8.
@@ -148,7 +148,7 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 			JournalBucket:     *r.journal.BucketName(),
 			Connections:       p.Connections,
 			PartSize:          int64(p.PartSizeMiB) << 20,
-			MemoryMiB:         int64(p.MemoryMiB) / 2,
+			MemoryMiB:         int64(p.MemoryMiB) / 4,
 			StripPrefix:       p.StripPrefix,
 			AddPrefix:         p.AddPrefix,
 			StorageClasses:    p.StorageClasses,
@@ -222,15 +222,15 @@ func (props *ReceiverProps) resolve(id string) ReceiverProps {
 	bad.checkMapping(p)
 	bad.checkNetwork(p.network())
 	bad.checkConcurrency(p.Concurrency)
-	bad.check(p.Connections >= 0 && p.Connections <= 1024, "Connections", p.Connections, "1 to 1024 connections", "leave it out for 64")
+	bad.check(p.Connections >= 0 && p.Connections <= 1024, "Connections", p.Connections, "1 to 1024 connections", "leave it out for 256")
 	bad.check(memory >= 512 && memory <= 10_240, "MemoryMiB", memory, "512 to 10240 MiB", "leave it out for 2048")
 	bad.check(part >= 5 && part <= 64, "PartSizeMiB", part, "5 to 64 MiB", "leave it out for 8")
-	bad.check(part <= memory/2, "PartSizeMiB", part,
-		fmt.Sprintf("at most half of MemoryMiB, which is %d", memory/2), "raise MemoryMiB or lower PartSizeMiB")
+	bad.check(part <= memory/4, "PartSizeMiB", part,
+		fmt.Sprintf("at most a quarter of MemoryMiB, which is %d", memory/4), "raise MemoryMiB or lower PartSizeMiB")
 	bad.report("Receiver", id)
 
 	p.Concurrency = or(p.Concurrency, 10)
-	p.Connections = or(p.Connections, 64)
+	p.Connections = or(p.Connections, envcfg.DefaultConnections)
 	p.MemoryMiB = memory
 	p.PartSizeMiB = part
 	return p

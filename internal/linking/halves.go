@@ -13,6 +13,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -35,8 +36,8 @@ const (
 // request is the file that the sending side exports.
 type request struct {
 	Kind      string          `json:"kind"`
-	Key       jose.JSONWebKey `json:"key"` // to be trusted
-	Source    link.Source     `json:"source"`
+	Key       jose.JSONWebKey `json:"key"`                // to be trusted
+	Sources   []link.Source   `json:"sources"`            // to be allowed; the sender's own first
 	Replaces  string          `json:"replaces,omitempty"` // key ID that the sender signs with until it has the answer
 	EncryptTo jose.JSONWebKey `json:"encryptTo"`
 }
@@ -84,16 +85,17 @@ func (l *Linker) Export(ctx context.Context, g *Global, o Options) (*File, error
 	if state.broken != nil && !o.Rotate {
 		return nil, fmt.Errorf("%w: --rotate replaces it", state.broken)
 	}
-	if err := checkName(o.Name); err != nil {
+	sources, err := state.sources(o.Sources)
+	if err := errors.Join(err, checkName(o.Name)); err != nil {
 		return nil, err
 	}
 	p, found, err := g.readPending(ctx, state.secretARN)
 	if err != nil && !o.Rotate {
 		return nil, err
 	}
-	stale := p.Request.Source != state.source || p.Request.Replaces != state.secret.SigningKey.ID
+	stale := !slices.Equal(p.Request.Sources, sources) || p.Request.Replaces != state.secret.SigningKey.ID
 	if !found || stale || o.Rotate || o.Name != "" && o.Name != nameOf(p.Request.Key.KeyID) {
-		if p, err = newPending(state, o.Name, time.Now()); err != nil {
+		if p, err = newPending(state, sources, o.Name, time.Now()); err != nil {
 			return nil, err
 		}
 		found = false
@@ -113,7 +115,7 @@ func (l *Linker) Export(ctx context.Context, g *Global, o Options) (*File, error
 	return file, g.writePending(ctx, state, p)
 }
 
-func newPending(state globalState, name string, now time.Time) (pendingLink, error) {
+func newPending(state globalState, sources []link.Source, name string, now time.Time) (pendingLink, error) {
 	key, err := newKey(cmp.Or(name, nameOf(state.secret.SigningKey.ID), state.source.Bucket), now)
 	if err != nil {
 		return pendingLink{}, err
@@ -128,7 +130,7 @@ func newPending(state globalState, name string, now time.Time) (pendingLink, err
 		SigningKey: signing, Decrypt: private,
 		Request: request{
 			Kind: requestKind, Key: signing.Public(), EncryptTo: private.Public(),
-			Source: state.source, Replaces: state.secret.SigningKey.ID,
+			Sources: sources, Replaces: state.secret.SigningKey.ID,
 		},
 	}, nil
 }
@@ -172,7 +174,7 @@ func (l *Linker) Answer(ctx context.Context, c *China, content []byte, o Options
 	if known, ok := state.trust.decoded.Keys[id]; ok && !known.Equal(public) {
 		return nil, fmt.Errorf("parameter %s has another key called %s: have the request exported again with --rotate", state.parameter, id)
 	}
-	if err := state.checkOwner(nameOf(id), r.Replaces, r.Source.Bucket, id); err != nil {
+	if err := state.checkOwner(nameOf(id), r.Replaces, r.Sources[0].Bucket, id); err != nil {
 		return nil, err
 	}
 	sealed, err := seal(r, door{Request: fingerprint(r), APIURL: state.url, APIKey: state.apiKey.Reveal()})
@@ -186,11 +188,13 @@ func (l *Linker) Answer(ctx context.Context, c *China, content []byte, o Options
 	file.DryRun, file.Imported = o.DryRun, fingerprint(r)
 	file.Steps = []string{
 		fmt.Sprintf("trust key %s in parameter %s", id, state.parameter),
-		fmt.Sprintf("allow source bucket %s in %s there", r.Source.Bucket, r.Source.Region),
+	}
+	for _, source := range r.Sources {
+		file.Steps = append(file.Steps, fmt.Sprintf("allow source bucket %s in %s there", source.Bucket, source.Region))
 	}
 	now := time.Now().UTC().Truncate(time.Second)
 	change := func(t trust) (trust, error) {
-		t = t.withKey(id, public).withSource(r.Source)
+		t = t.withKey(id, public).withSources(r.Sources)
 		for _, k := range t.keys {
 			if nameOf(k.id) == nameOf(id) && k.id != id && k.id != r.Replaces {
 				t = t.withExpiry(k.id, now.Add(grace)).withoutExpired(k.id, now)
@@ -243,7 +247,7 @@ func (l *Linker) Complete(ctx context.Context, g *Global, content []byte, o Opti
 	if err := sleep(ctx, l.Times.withDefaults().Settle); err != nil {
 		return nil, err
 	}
-	if err := l.prove(ctx, s, p.Request.Source); err != nil {
+	if err := l.prove(ctx, s, state.source); err != nil {
 		return nil, err
 	}
 	if err := g.writeSecret(ctx, state.secretARN, s); err != nil {
@@ -300,8 +304,8 @@ func readRequest(content []byte) (r request, public ed25519.PublicKey, err error
 	if k, ok := r.EncryptTo.Key.(*ecdsa.PublicKey); !ok || k.Curve != elliptic.P256() {
 		problems = append(problems, errors.New("encryptTo: expected a P-256 public JWK"))
 	}
-	if r.Source.Bucket == "" || r.Source.Region == "" {
-		problems = append(problems, errors.New("source: expected a bucket and its region"))
+	if len(r.Sources) == 0 || slices.ContainsFunc(r.Sources, func(s link.Source) bool { return s.Bucket == "" || s.Region == "" }) {
+		problems = append(problems, errors.New("sources: expected buckets with their regions"))
 	}
 	if len(problems) > 0 {
 		return request{}, nil, fmt.Errorf("read the request: %w", errors.Join(problems...))

@@ -61,7 +61,7 @@ func (w *world) halves(o linking.Options) *linking.Result {
 
 func TestHalves(t *testing.T) {
 	w := newWorld(t).run()
-	request, err := w.export(linking.Options{})
+	request, err := w.export(linking.Options{Sources: []string{"photos"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +74,10 @@ func TestHalves(t *testing.T) {
 		t.Errorf("got %+v, %v", s, err)
 	}
 
-	result := w.halves(linking.Options{})
+	result := w.halves(linking.Options{Sources: []string{"photos"}})
+	if !w.trusted().Allows("photos", source.Region) || !w.trusted().Allows(source.Bucket, source.Region) {
+		t.Errorf("got trust %s", w.trust())
+	}
 	secret, err := w.secret()
 	if err != nil || secret.APIURL != w.api || secret.APIKey.Reveal() != apiKey || secret.SigningKey.ID != result.KeyID {
 		t.Errorf("got %+v, %v", result, err)
@@ -162,7 +165,7 @@ func TestBadRequests(t *testing.T) {
 		"another kind":    {strings.Replace(good, "request/1", "request/2", 1), "no request"},
 		"an extra member": {strings.Replace(good, "{", `{"x":1,`, 1), "no request"},
 		"two":             {good + good, "no request"},
-		"no source":       {strings.Replace(good, "us-east-1", "", 1), "source: expected"},
+		"no source":       {strings.Replace(good, "us-east-1", "", 1), "sources: expected"},
 		"an odd kid":      {strings.ReplaceAll(good, request.KeyID, "x"), "key: expected"},
 		"a swapped key":   {strings.Replace(good, `"encryptTo": {`, `"encryptTo": {"x5c": [`, 1), "no request"},
 	} {
@@ -196,6 +199,11 @@ func TestBadAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	changed := strings.Replace(string(second.Content), `"sources": [`, `"sources": [{"bucket":"my-source","region":"us-east-1"},`, 1)
+	toChanged, err := w.answer([]byte(changed), linking.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	toSecond, err := w.answer(second.Content, linking.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -204,6 +212,7 @@ func TestBadAnswers(t *testing.T) {
 		"empty":             {"", "no answer"},
 		"the request":       {string(second.Content), "no answer"},
 		"to an older one":   {string(toFirst.Content), "import the answer to the last request"},
+		"to a changed one":  {string(toChanged.Content), "was not made for this request"},
 		"under another kid": {strings.Replace(string(toFirst.Content), first.KeyID, second.KeyID, 1), "was not made for this request"},
 		"cut short":         {strings.Replace(string(toSecond.Content), `"sealed": "`, `"sealed": "x`, 1), "was not made for this request"},
 	} {

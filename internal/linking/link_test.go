@@ -238,6 +238,19 @@ func TestAReplacedKeyStaysWhileItIsNeeded(t *testing.T) {
 	}
 }
 
+// An empty inbox says nothing as long as a sender may still believe the old secret.
+func TestAReplacedKeyWaitsForSenders(t *testing.T) {
+	w := newWorld(t).run()
+	first := w.mustLink(linking.Options{})
+	g, c := w.open("global", "china")
+	linker := w.linker()
+	linker.Times.Switch = time.Hour
+	second, err := linker.Link(t.Context(), g, c, linking.Options{Rotate: true, Wait: 300 * time.Millisecond})
+	if err != nil || len(second.Retiring) != 1 || second.Retiring[0].KeyID != first.KeyID {
+		t.Errorf("got %+v, %v", second, err)
+	}
+}
+
 func TestAReplacedKeyGoesWhenItsTimeIsOver(t *testing.T) {
 	w := newWorld(t).run()
 	first := w.mustLink(linking.Options{})
@@ -271,6 +284,19 @@ func TestNames(t *testing.T) {
 	}
 	if _, ok := w.trusted().Keys["other-20260101-00000000"]; !ok || len(w.trusted().Keys) != 2 {
 		t.Errorf("got trust %s", w.trust())
+	}
+	if !slices.Equal(second.Others, []string{"other-20260101-00000000"}) {
+		t.Errorf("got others %v", second.Others)
+	}
+}
+
+func TestFurtherSources(t *testing.T) {
+	w := newWorld(t).run()
+	first := w.mustLink(linking.Options{})
+	second := w.mustLink(linking.Options{Sources: []string{"photos", "my-source", "photos"}})
+	want := []link.Source{source, {Bucket: "photos", Region: "us-east-1"}}
+	if diff := cmp.Diff(want, w.trusted().Sources); diff != "" || second.KeyID != first.KeyID {
+		t.Errorf("sources (-want +got):\n%s", diff)
 	}
 }
 
@@ -359,6 +385,7 @@ func TestBadInput(t *testing.T) {
 			want: []string{"is linked to http://127.0.0.1", "stack ChinaReceiver is https://other.example.com/v1", "--rotate"},
 		},
 		"a name that is none":       {options: linking.Options{Name: "a b"}, want: []string{`--name: got "a b"`}},
+		"a source that is none":     {options: linking.Options{Sources: []string{"s3://x"}}, want: []string{`--source-bucket: got "s3://x"`}},
 		"another sender's name":     {set: func(w *world) { w.setTrust(othersTrust) }, options: linking.Options{Name: "other"}, want: []string{`"other" is what key other-20260101-00000000 is called already`}},
 		"an account without an ICP": {set: icp(`{"Message":null}`), want: []string{"prove the link", "403", "without an ICP licence"}},
 		"a wrong API key":           {set: func(w *world) { w.control.PutAPIKey("key-id", "hunter2") }, want: []string{"prove the link", "403", "Forbidden"}},

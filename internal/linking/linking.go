@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -80,6 +81,8 @@ type Options struct {
 	// Name is what the key IDs of this link begin with, by which a receiver tells
 	// its links apart. "": the one it has, or the source bucket's name.
 	Name string
+	// Sources are further source buckets of the sender, in the region of its own.
+	Sources []string
 	// Rotate makes a new key, and replaces a link secret that is broken or leads
 	// to another receiver.
 	Rotate bool
@@ -104,6 +107,7 @@ type Result struct {
 	Steps    []string   `json:"steps"`              // in words
 	Removed  []string   `json:"removed,omitempty"`  // keys that are not trusted any more
 	Retiring []Retiring `json:"retiring,omitempty"` // replaced keys that still are
+	Others   []string   `json:"others,omitempty"`   // trusted keys of other senders, which would take each other's receipts
 }
 
 // BucketRef is a bucket and the account it is in.
@@ -123,12 +127,13 @@ type Retiring struct {
 
 // plan is what Link does once all is known.
 type plan struct {
-	key    wire.SigningKey
-	fresh  bool        // the key is new
-	source link.Source // to be allowed
-	secret link.Secret // to be the link secret
-	write  bool        // it is another one than now
-	old    []string    // key IDs that the key replaces
+	key     wire.SigningKey
+	fresh   bool          // the key is new
+	sources []link.Source // to be allowed; the sender's own first
+	secret  link.Secret   // to be the link secret
+	write   bool          // it is another one than now
+	old     []string      // key IDs that the key replaces
+	others  []string      // key IDs of other senders
 }
 
 // nameForm is what a link may be called. Key IDs begin with it.
@@ -146,11 +151,12 @@ func newPlan(g globalState, c chinaState, o Options, now time.Time) (plan, error
 			g.secret.APIURL, c.stack, c.url))
 	}
 	called := cmp.Or(o.Name, nameOf(current.ID), g.source.Bucket)
-	problems = append(problems, checkName(o.Name), c.checkOwner(called, current.ID, g.source.Bucket, ""))
+	sources, err := g.sources(o.Sources)
+	problems = append(problems, err, checkName(o.Name), c.checkOwner(called, current.ID, g.source.Bucket, ""))
 	if err := errors.Join(problems...); err != nil {
 		return plan{}, err
 	}
-	p := plan{key: current, source: g.source}
+	p := plan{key: current, sources: sources}
 	// A key that is not trusted may have been taken away for a reason.
 	if p.fresh = o.Rotate || !g.linked || !c.trust.trusts(current); p.fresh {
 		key, err := newKey(called, now)
@@ -162,11 +168,32 @@ func newPlan(g globalState, c chinaState, o Options, now time.Time) (plan, error
 	p.secret = link.Secret{APIURL: c.url, APIKey: c.apiKey, SigningKey: p.key}
 	p.write = p.fresh || g.secret.APIURL != c.url || !g.secret.APIKey.Equal(c.apiKey)
 	for _, k := range c.trust.keys {
-		if k.id != p.key.ID && (k.id == current.ID || nameOf(k.id) == called) {
+		switch {
+		case k.id == p.key.ID:
+		case k.id == current.ID, nameOf(k.id) == called:
 			p.old = append(p.old, k.id)
+		default:
+			p.others = append(p.others, k.id)
 		}
 	}
 	return p, nil
+}
+
+// bucketForm is what S3 lets a bucket be called.
+var bucketForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+
+// sources are the sender's own bucket and those named.
+func (g globalState) sources(buckets []string) ([]link.Source, error) {
+	sources := []link.Source{g.source}
+	for _, bucket := range buckets {
+		if !bucketForm.MatchString(bucket) {
+			return nil, fmt.Errorf("--source-bucket: got %q, expected the name of a bucket", bucket)
+		}
+		if s := (link.Source{Bucket: bucket, Region: g.source.Region}); !slices.Contains(sources, s) {
+			sources = append(sources, s)
+		}
+	}
+	return sources, nil
 }
 
 func checkName(called string) error {
@@ -198,8 +225,10 @@ func (p plan) steps(g globalState, c chinaState, o Options) []string {
 	if p.fresh {
 		steps = append(steps, fmt.Sprintf("trust the new key %s in parameter %s", p.key.ID, c.parameter))
 	}
-	if !c.trust.allows(p.source) {
-		steps = append(steps, fmt.Sprintf("allow source bucket %s in %s there", p.source.Bucket, p.source.Region))
+	for _, source := range p.sources {
+		if !c.trust.allows(source) {
+			steps = append(steps, fmt.Sprintf("allow source bucket %s in %s there", source.Bucket, source.Region))
+		}
 	}
 	steps = append(steps, fmt.Sprintf("prove key %s by a no-op transfer through %s", p.key.ID, c.url))
 	if p.write {
@@ -215,9 +244,9 @@ func (p plan) steps(g globalState, c chinaState, o Options) []string {
 	return steps
 }
 
-// admit changes the trust document so that the plan's key and source pass.
+// admit changes the trust document so that the plan's key and sources pass.
 func (p plan) admit(t trust) (trust, error) {
-	return t.withKey(p.key.ID, publicOf(p.key)).withSource(p.source), nil
+	return t.withKey(p.key.ID, publicOf(p.key)).withSources(p.sources), nil
 }
 
 // Link makes sure that the two sides are linked and proves it. Where they are
@@ -238,7 +267,7 @@ func (l *Linker) Link(ctx context.Context, g *Global, c *China, o Options) (*Res
 	}
 	result := &Result{
 		DryRun: o.DryRun, KeyID: p.key.ID, NewKey: p.fresh, Mailbox: cs.url, Steps: p.steps(gs, cs, o),
-		Source: BucketRef{p.source.Bucket, p.source.Region, gs.who.account, gs.who.partition},
+		Source: BucketRef{gs.source.Bucket, gs.source.Region, gs.who.account, gs.who.partition}, Others: p.others,
 	}
 	if o.DryRun {
 		return result, nil
@@ -263,7 +292,7 @@ func (l *Linker) apply(ctx context.Context, g *Global, c *China, gs globalState,
 			return errors.Join(err, undo())
 		}
 	}
-	if err := l.prove(ctx, p.secret, p.source); err != nil {
+	if err := l.prove(ctx, p.secret, gs.source); err != nil {
 		return errors.Join(err, undo())
 	}
 	if !p.write {
@@ -294,8 +323,10 @@ func (l *Linker) undo(ctx context.Context, c *China, cs chinaState, after trust,
 		if p.fresh {
 			t = t.withoutKey(p.key.ID)
 		}
-		if !cs.trust.allows(p.source) {
-			t = t.withoutSource(p.source)
+		for _, source := range p.sources {
+			if !cs.trust.allows(source) {
+				t = t.withoutSource(source)
+			}
 		}
 		return t, nil
 	})

@@ -121,12 +121,18 @@ func (t trust) withExpiry(id string, expires time.Time) trust {
 	return t.encoded()
 }
 
-func (t trust) withSource(s link.Source) trust {
-	if t.allows(s) {
+// withSources adds the sources that are not allowed yet.
+func (t trust) withSources(sources []link.Source) trust {
+	before := len(t.sources)
+	for _, s := range sources {
+		if !t.allows(s) {
+			t.sources = append(slices.Clip(t.sources), marshal(s))
+			t.decoded.Sources = append(slices.Clip(t.decoded.Sources), s)
+		}
+	}
+	if len(t.sources) == before {
 		return t
 	}
-	t.sources = append(slices.Clip(t.sources), marshal(s))
-	t.decoded.Sources = append(slices.Clip(t.decoded.Sources), s)
 	return t.encoded()
 }
 

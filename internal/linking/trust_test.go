@@ -21,7 +21,7 @@ func TestEdits(t *testing.T) {
 	}
 	s := link.Source{Bucket: "b", Region: "r"}
 	for name, after := range map[string]trust{
-		"a source that is there": before.withSource(s),
+		"a source that is there": before.withSources([]link.Source{s}),
 		"no such key":            before.withoutKey("x"),
 		"no such key to mark":    before.withExpiry("x", time.Now()),
 		"no such source":         before.withoutSource(link.Source{Bucket: "b", Region: "s"}),

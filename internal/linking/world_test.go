@@ -60,8 +60,8 @@ func newWorld(t *testing.T) *world {
 	w.inbox, w.receipts = w.queue(queues, "inbox"), w.queue(queues, "receipts")
 	w.control = control.New(control.Config{Region: "us-east-1", Account: "000000000000", SQS: queues, Fault: func(region, action string) *control.Error {
 		w.mu.Lock()
+		defer w.mu.Unlock()
 		w.actions = append(w.actions, action)
-		w.mu.Unlock()
 		if w.fault == nil {
 			return nil
 		}

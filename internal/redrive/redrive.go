@@ -14,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -134,14 +135,21 @@ type run struct {
 // drain reads queue until there is nothing that was not seen before.
 func (r *run) drain(ctx context.Context, queue Queue) error {
 	pass := &pass{run: r, queue: queue, seen: map[string]bool{}, held: map[string]bool{}}
-	group, groupCtx := errgroup.WithContext(ctx)
+	var group errgroup.Group
+	var failed atomic.Bool
 	for range readers {
 		group.Go(func() error {
-			for {
-				if more, err := pass.step(groupCtx); err != nil || !more {
+			for ctx.Err() == nil && !failed.Load() {
+				more, err := pass.step(ctx)
+				if err != nil {
+					failed.Store(true)
 					return err
 				}
+				if !more {
+					return nil
+				}
 			}
+			return ctx.Err()
 		})
 	}
 	err := group.Wait()
@@ -163,7 +171,10 @@ type pass struct {
 // step takes up to ten letters on their way. It reports whether there may be
 // more: when only letters come by that were seen before, all were.
 func (p *pass) step(ctx context.Context) (more bool, err error) {
-	out, err := p.queue.SQS.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
+	// Not cut short: SQS would hide letters for a call that nobody listens to.
+	receive, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+timeout)
+	defer cancel()
+	out, err := p.queue.SQS.ReceiveMessage(receive, &sqs.ReceiveMessageInput{
 		QueueUrl: &p.queue.URL, MaxNumberOfMessages: batch, WaitTimeSeconds: int32(wait / time.Second),
 		VisibilityTimeout: int32(lease / time.Second), MessageAttributeNames: []string{"All"},
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameSentTimestamp},

@@ -33,18 +33,18 @@ var errHedged = errors.New("another connection was faster")
 
 // pullHedged is pullSpan for a range that hedgeAll may help.
 func (f *filler) pullHedged(pulls context.Context, offset int64, buf []byte) error {
-	h := &hedged{span: span{offset: offset, buf: buf}, began: time.Now()}
-	h.ctx, h.cancel = context.WithCancelCause(pulls)
+	ctx, cancel := context.WithCancelCause(pulls)
+	h := &hedged{span: span{offset: offset, buf: buf}, began: time.Now(), ctx: ctx, cancel: cancel}
 	f.mu.Lock()
 	f.running[h] = struct{}{}
 	f.mu.Unlock()
 
-	err := f.pullSpan(h.ctx, &h.span)
+	err := f.pullSpan(ctx, &h.span)
 
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.running, h)
-	h.cancel(nil)
+	cancel(nil)
 	if h.won != nil {
 		copy(buf[len(buf)-len(h.won):], h.won)
 		f.memory.give(h.won)

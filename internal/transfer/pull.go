@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
@@ -33,13 +35,23 @@ type span struct {
 	have   atomic.Int64 // bytes that came; they are at the front of buf
 }
 
-// pull waits for a connection and fills buf with the source's bytes from offset
-// on, in one range.
+// pull fills buf with the source's bytes from offset on: in one request where
+// that is as fast, else in ranges over as many connections as it gets.
 func (j *job) pull(ctx context.Context, offset int64, buf []byte) error {
-	if err := j.connections.acquire(ctx, false); err != nil {
-		return err
+	ranges, ctx := errgroup.WithContext(ctx)
+	for left := int64(len(buf)); ; {
+		if err := j.connections.acquire(ctx, false); err != nil {
+			ranges.Go(func() error { return err })
+			break
+		}
+		size := j.rangeSize(left, left)
+		s := &span{offset: offset + int64(len(buf)) - left, buf: buf[int64(len(buf))-left:][:size]}
+		ranges.Go(func() error { return j.pullSpan(ctx, s) })
+		if left -= size; left == 0 {
+			break
+		}
 	}
-	return j.pullSpan(ctx, &span{offset: offset, buf: buf})
+	return ranges.Wait()
 }
 
 // pullSpan fills s. Its caller has acquired a connection, which it releases.

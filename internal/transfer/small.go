@@ -15,7 +15,8 @@ import (
 // digestTries is how often bytes are pulled that the destination then refuses.
 const digestTries = 3
 
-// small carries an object of at most one part: one GET, one conditional PUT.
+// small carries an object of at most one part: one GET (more where one alone
+// would be slow), one conditional PUT.
 func (j *job) small(ctx, work context.Context, redelivered bool) (wire.Verified, error) {
 	var c condition
 	if redelivered {

@@ -188,6 +188,23 @@ func TestSmallIsOneGetAndOnePut(t *testing.T) {
 	}
 }
 
+func TestSmallIsPulledOverSeveralConnectionsWhereOneWouldBeSlow(t *testing.T) {
+	for _, tc := range []struct{ size, gets int }{{300 << 10, 1}, {2 << 20, 8}} {
+		f := newFerry(t, tc.size, func(o *transfer.Options) {
+			o.PartSize, o.RangeSize, o.Memory, o.Connections = 8<<20, 4<<20, 64<<20, 32
+		})
+		f.put(f.transfer(withChecksum(f, "CRC64NVME")), false, wire.Copied)
+		f.arrived()
+		f.asked("Put")
+		if got := len(f.src.asks()); got != tc.gets {
+			t.Errorf("size %d: %d GETs, want %d", tc.size, got, tc.gets)
+		}
+		if got := f.src.bytesSent(); got != tc.size {
+			t.Errorf("size %d: %d bytes sent", tc.size, got)
+		}
+	}
+}
+
 func TestEmptyObjectIsPulledWithoutARange(t *testing.T) {
 	f := newFerry(t, 0)
 	f.put(f.transfer(), false, wire.Copied)

@@ -58,11 +58,11 @@ type verdict struct {
 // which is what makes a repair's place right.
 func (r *run) look(ctx context.Context, key string) (verdict, error) {
 	there := r.place(key)
+	var v verdict
 	destination, err := head(ctx, r.Destination, there)
 	if err != nil {
-		return verdict{}, err
+		return refused(err)
 	}
-	var v verdict
 	if destination != nil {
 		v.after = destination.Sequencer
 	}
@@ -73,11 +73,21 @@ func (r *run) look(ctx context.Context, key string) (verdict, error) {
 	}
 	source, err := head(ctx, r.Source, key)
 	if err != nil {
-		return verdict{}, err
+		return refused(err)
 	}
 	v.source, v.destination = source, destination
 	v.judge()
 	return v, nil
+}
+
+// refused is the verdict on an object that S3 will not show, whoever asks again.
+// Any other error of S3 stays one.
+func refused(err error) (verdict, error) {
+	response, ok := errors.AsType[*awshttp.ResponseError](err)
+	if !ok || response.HTTPStatusCode() != http.StatusBadRequest && response.HTTPStatusCode() != http.StatusForbidden {
+		return verdict{}, err
+	}
+	return verdict{kind: Unknown, reason: err.Error()}, nil
 }
 
 // recall reads the order record of a key, where there is one, and returns its

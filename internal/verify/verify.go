@@ -98,13 +98,14 @@ const (
 	Missing Kind = "missing" // the destination has no such object
 	Stale   Kind = "stale"   // it has another one
 	Extra   Kind = "extra"   // it has one that the source has not
+	Unknown Kind = "unknown" // a side does not let it be compared
 )
 
 // Difference is an object that is not the same on both sides.
 type Difference struct {
 	Kind        Kind   `json:"kind"`
 	Key         string `json:"key"`              // the source's
-	Reason      string `json:"reason,omitempty"` // of stale: what differs
+	Reason      string `json:"reason,omitempty"` // of stale: what differs; of unknown: the error
 	Source      *State `json:"source,omitempty"`
 	Destination *State `json:"destination,omitempty"`
 }
@@ -118,14 +119,16 @@ type Summary struct {
 	Missing int64 `json:"missing"`
 	Stale   int64 `json:"stale"`
 	Extra   int64 `json:"extra"`
+	Unknown int64 `json:"unknown"`
 	Queued  int64 `json:"queued"` // repairs
 }
 
 // Same reports whether the two sides are equal.
-func (s Summary) Same() bool { return s.Missing+s.Stale+s.Extra == 0 }
+func (s Summary) Same() bool { return s.Missing+s.Stale+s.Extra+s.Unknown == 0 }
 
 // Run compares the two sides. Its error means that it could not, or could not
-// repair; that they differ is in the summary.
+// repair; that they differ is in the summary, and so is what one side refuses to
+// show: an object that is encrypted with a key of the customer's, say.
 func Run(ctx context.Context, o Options) (Summary, error) {
 	o.Prefix = cmp.Or(o.Prefix, o.StripPrefix)
 	if !strings.HasPrefix(o.Prefix, o.StripPrefix) {
@@ -249,8 +252,10 @@ func (r *run) count(v verdict, size int64) {
 		r.summary.Missing++
 	case v.kind == Stale:
 		r.summary.Stale++
-	default:
+	case v.kind == Extra:
 		r.summary.Extra++
+	default:
+		r.summary.Unknown++
 	}
 	if r.Progress != nil && r.summary.Objects%progressEvery == 0 {
 		r.Progress(r.summary)
@@ -267,7 +272,7 @@ func (r *run) differs(ctx context.Context, key string, v verdict) error {
 			return err
 		}
 	}
-	if r.Outbox == nil || v.kind == Extra {
+	if r.Outbox == nil || v.kind == Extra || v.kind == Unknown {
 		return nil
 	}
 	repair := v.repair(r.Region, r.Source.Name, key)

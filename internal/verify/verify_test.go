@@ -273,6 +273,31 @@ func TestWhatIsGoneFromBothSidesIsEqual(t *testing.T) {
 	}
 }
 
+// One object that S3 will not show does not hide the others.
+func TestWhatS3WillNotShowIsUnknown(t *testing.T) {
+	objects := map[string]stored{"a": {size: 1, etag: "e", sourceETag: "e"}, "b": {size: 1, etag: "e", sourceETag: "e"}}
+	for _, status := range []int{400, 403} {
+		source, to := side(objects), &sink{}
+		source.Err = func(key string) error {
+			if key == "a" {
+				return listingtest.Status(status, errors.New("a key of the customer's"))
+			}
+			return nil
+		}
+		o := options(source, side(objects))
+		o.Outbox = to
+		var found []verify.Difference
+		o.Found = func(d verify.Difference) error { found = append(found, d); return nil }
+		summary, err := verify.Run(t.Context(), o)
+		if want := (verify.Summary{Objects: 2, Bytes: 1, Equal: 1, Unknown: 1}); err != nil || summary != want || summary.Same() {
+			t.Errorf("%d: got %+v and %v, want %+v", status, summary, err, want)
+		}
+		if len(found) != 1 || found[0].Key != "a" || !strings.Contains(found[0].Reason, "a key of the customer's") || len(to.sources) > 0 {
+			t.Errorf("%d: got %+v and %d repairs", status, found, len(to.sources))
+		}
+	}
+}
+
 func TestWhatCannotBeComparedIsAnError(t *testing.T) {
 	broken := errors.New("broken")
 	object := map[string]stored{"a/1": {size: 1, etag: "e", sourceETag: "e"}, "b/1": {size: 1, etag: "e", sourceETag: "e"}}

@@ -60,6 +60,8 @@ func table(rows []row) string {
 		"link", "work", "column", "s", "MB/s", "link busy s", "% of link", "objects/s", "peak MiB", "CPU s/GB",
 		"requests/object", "pulled/byte", "connections", "resets", "",
 	})
+	const note = 15 // the column that may need more than one line
+	t.SetColumnConfigs([]prettytable.ColumnConfig{{Number: note, WidthMax: 40}})
 	for _, r := range rows {
 		t.AppendRow(prettytable.Row{
 			r.Profile, r.Work, r.Column, fmt.Sprintf("%.1f", r.Seconds), fmt.Sprintf("%.1f", r.MBps),

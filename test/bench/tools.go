@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -144,14 +143,15 @@ func download(ctx context.Context, j job, source *s3.Client, key string, file *o
 	return err
 }
 
-// sdk streams each object through the SDK's transfer manager, ten at once, with
-// j.Parallel ranges each, or the SDK's default where that is 0.
+// sdk downloads each object in ranges into a file and uploads it in parts, both
+// through the SDK's transfer manager, ten objects at once: with j.Parallel ranges
+// each and as many retries as it takes, or with the SDK's defaults where that is 0.
 func sdk(ctx context.Context, j job) error {
 	client := func(s store) *transfermanager.Client {
 		return transfermanager.New(s.client(), func(o *transfermanager.Options) {
+			o.GetObjectType = types.GetObjectRanges
 			if j.Parallel > 0 {
-				o.Concurrency, o.GetObjectType = j.Parallel, types.GetObjectRanges
-				o.GetObjectBufferSize = int64(j.Parallel) * 8 * miB
+				o.Concurrency, o.PartBodyMaxRetries = j.Parallel, 1000
 			}
 		})
 	}
@@ -161,14 +161,23 @@ func sdk(ctx context.Context, j job) error {
 	g.SetLimit(objects)
 	for _, o := range j.Objects {
 		g.Go(func() error {
-			out, err := source.GetObject(ctx, &transfermanager.GetObjectInput{Bucket: &j.Link.Bucket, Key: &o.Key})
+			file, err := os.CreateTemp("", "s3ferry-bench-")
 			if err != nil {
-				return fmt.Errorf("get %s: %w", o.Key, err)
+				return err
 			}
-			_, err = destination.UploadObject(ctx, &transfermanager.UploadObjectInput{
-				Bucket: aws.String(j.Destination.Bucket), Key: &o.Key, Body: out.Body,
-			})
-			if err != nil {
+			defer os.Remove(file.Name())
+			defer file.Close()
+			if _, err := source.DownloadObject(ctx, &transfermanager.DownloadObjectInput{
+				Bucket: &j.Link.Bucket, Key: &o.Key, WriterAt: file,
+			}); err != nil {
+				return fmt.Errorf("download %s: %w", o.Key, err)
+			}
+			if _, err := file.Seek(0, io.SeekStart); err != nil {
+				return err
+			}
+			if _, err := destination.UploadObject(ctx, &transfermanager.UploadObjectInput{
+				Bucket: &j.Destination.Bucket, Key: &o.Key, Body: file,
+			}); err != nil {
 				return fmt.Errorf("upload %s: %w", o.Key, err)
 			}
 			return nil
