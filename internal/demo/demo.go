@@ -158,9 +158,9 @@ func put(ctx context.Context, side Side, o Object) (string, error) {
 }
 
 // onItsWay waits until the destination has begun to receive key, and reports
-// whether it saw that within ten seconds.
+// whether it saw that within a minute.
 func onItsWay(ctx context.Context, to Side, key string) (bool, error) {
-	for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); {
 		uploads, err := to.S3.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: &to.Bucket, Prefix: &key})
 		if err != nil {
 			return false, fmt.Errorf("list uploads of %q at the destination: %w", key, err)
