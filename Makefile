@@ -54,4 +54,4 @@ release: $(platforms:%=dist/s3ferry-%) ## build the s3ferry command for every pl
 # The go command records the version, which is the tag of a clean checkout.
 dist/s3ferry-%:
 	@mkdir -p dist
-	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) go build -trimpath -ldflags='-s -w' -o dist/s3ferry_$(*D)_$(*F)$(if $(filter windows,$(*D)),.exe) ./cmd/s3ferry
+	CGO_ENABLED=0 GOOS=$(*D) GOARCH=$(*F) go build -trimpath -buildvcs=true -ldflags='-s -w' -o dist/s3ferry_$(*D)_$(*F)$(if $(filter windows,$(*D)),.exe) ./cmd/s3ferry
