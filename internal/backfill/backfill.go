@@ -22,6 +22,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/event"
 	"github.com/s3ferry/s3ferry/internal/listing"
 	"github.com/s3ferry/s3ferry/internal/outbox"
+	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
 // DefaultWorkers is how many parts of the work are done at once.
@@ -140,7 +141,7 @@ func (r *run) page(ctx context.Context, objects []listing.Object) (queued int, e
 			continue
 		}
 		source := Source(r.Region, r.Bucket, object, "")
-		if err := source.Validate(); err != nil {
+		if err := source.Validate(wire.OpPut); err != nil {
 			done.Unfit++
 			done.Example = fmt.Sprintf("%q: %v", object.Key, err)
 			continue

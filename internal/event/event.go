@@ -135,7 +135,7 @@ func parseBridge(body []byte) (Message, error) {
 
 // add takes s in, or says all that is wrong with it.
 func (m *Message) add(s wire.Source) error {
-	if err := s.Validate(); err != nil {
+	if err := s.Validate(wire.OpPut); err != nil {
 		return err
 	}
 	m.Created = append(m.Created, s)

@@ -22,6 +22,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/journal"
 	"github.com/s3ferry/s3ferry/internal/listing"
 	"github.com/s3ferry/s3ferry/internal/outbox"
+	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
 // Defaults of Options.
@@ -276,7 +277,7 @@ func (r *run) differs(ctx context.Context, key string, v verdict) error {
 		return nil
 	}
 	repair := v.repair(r.Region, r.Source.Name, key)
-	if err := repair.Validate(); err != nil {
+	if err := repair.Validate(wire.OpPut); err != nil {
 		return fmt.Errorf("repair %q: %w", key, err)
 	}
 	r.repairs = append(r.repairs, outbox.Message{Body: event.Encode(repair)})

@@ -45,9 +45,10 @@ type payload struct {
 	V        int       `json:"v"`
 	ID       string    `json:"id"`
 	Op       Op        `json:"op"`
+	Round    int       `json:"round,omitempty"`
 	Source   Source    `json:"source"`
 	Object   Object    `json:"object"`
-	URL      string    `json:"url"`
+	URL      string    `json:"url,omitempty"`
 	NotAfter time.Time `json:"notAfter"`
 }
 
@@ -65,7 +66,7 @@ func Sign(t *Transfer, key SigningKey) (string, error) {
 		return "", fmt.Errorf("sign transfer of %q: %w", t.Source.Key, err)
 	}
 	body, err := marshal(payload{
-		V: Version, ID: t.ID, Op: t.Op, Source: t.Source, Object: t.Object,
+		V: Version, ID: t.ID, Op: t.Op, Round: t.Round, Source: t.Source, Object: t.Object,
 		URL: t.URL.Reveal(), NotAfter: t.NotAfter,
 	})
 	if err != nil {
@@ -134,7 +135,7 @@ func decode(body []byte) (*Transfer, error) {
 		return nil, fmt.Errorf("%w: payload: %w", ErrMalformed, err)
 	}
 	t := &Transfer{
-		ID: p.ID, Op: p.Op, Source: p.Source, Object: p.Object,
+		ID: p.ID, Op: p.Op, Round: p.Round, Source: p.Source, Object: p.Object,
 		URL: secret.New(p.URL), NotAfter: p.NotAfter,
 	}
 	if err := t.Validate(); err != nil {

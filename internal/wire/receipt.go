@@ -11,21 +11,23 @@ import (
 // Outcome is what became of a transfer.
 type Outcome string
 
-// The outcomes. Only Expired asks for more: Global signs again.
+// The outcomes. Expired asks for the transfer to be signed and sent again, and so
+// does a Failed whose receipt says Retry.
 const (
 	Copied     Outcome = "copied"     // the object is at the destination, verified
 	Skipped    Outcome = "skipped"    // it already was
 	Superseded Outcome = "superseded" // a newer version is, or the source has one
 	Gone       Outcome = "gone"       // the source has deleted it
+	Deleted    Outcome = "deleted"    // the answer to OpDelete: the destination no longer has the object
 	Expired    Outcome = "expired"    // the URL died first
 	Refused    Outcome = "refused"    // the receiver would not touch it
-	Failed     Outcome = "failed"     // it went to the dead-letter queue
+	Failed     Outcome = "failed"     // given up: for good, or for this round
 	Linked     Outcome = "linked"     // the answer to OpNoop: key and source are trusted
 )
 
 // Outcomes lists every outcome.
 func Outcomes() []Outcome {
-	return []Outcome{Copied, Skipped, Superseded, Gone, Expired, Refused, Failed, Linked}
+	return []Outcome{Copied, Skipped, Superseded, Gone, Deleted, Expired, Refused, Failed, Linked}
 }
 
 // Verified is how a copied object was proved to be the source's.
@@ -44,6 +46,7 @@ type Receipt struct {
 	V        int       `json:"v"`
 	ID       string    `json:"id"`
 	Op       Op        `json:"op"`
+	Round    int       `json:"round,omitempty"` // of the transfer
 	Outcome  Outcome   `json:"outcome"`
 	Source   Source    `json:"source"`
 	Bytes    int64     `json:"bytes"`              // delivered by the whole transfer; 0 unless copied
@@ -52,6 +55,7 @@ type Receipt struct {
 	Verified Verified  `json:"verified,omitempty"` // of copied
 	Class    string    `json:"class,omitempty"`    // of refused and failed: the fault's class
 	Reason   string    `json:"reason,omitempty"`   // of refused and failed, in words
+	Retry    bool      `json:"retry,omitempty"`    // of failed: what failed may pass, so it is worth another round
 	At       time.Time `json:"at"`
 }
 
@@ -91,9 +95,12 @@ func DecodeReceipt(message string) (Receipt, error) {
 	return r, nil
 }
 
+// opOf is the op of the outcomes that only one op can have.
+var opOf = map[Outcome]Op{Copied: OpPut, Gone: OpPut, Deleted: OpDelete, Linked: OpNoop}
+
 func (r *Receipt) validate() error {
 	var problems []error
-	if err := r.Source.Validate(); err != nil {
+	if err := r.Source.Validate(r.Op); err != nil {
 		problems = append(problems, fmt.Errorf("source: %w", err))
 	}
 	if !slices.Contains(Outcomes(), r.Outcome) {
@@ -102,8 +109,14 @@ func (r *Receipt) validate() error {
 	if want := ID(r.Op, r.Source); r.ID != want {
 		problems = append(problems, fmt.Errorf("id: got %q, expected %q, the hash of its source", r.ID, want))
 	}
-	if r.Outcome == Linked && r.Op != OpNoop {
-		problems = append(problems, fmt.Errorf("op: got %q for outcome %q", r.Op, r.Outcome))
+	if op, ok := opOf[r.Outcome]; ok && op != r.Op {
+		problems = append(problems, fmt.Errorf("op: got %q for outcome %q, expected %q", r.Op, r.Outcome, op))
+	}
+	if r.Round < 0 || r.Round > MaxRound {
+		problems = append(problems, fmt.Errorf("round: got %d, expected 0 to %d", r.Round, MaxRound))
+	}
+	if r.Retry && r.Outcome != Failed {
+		problems = append(problems, fmt.Errorf("retry: got true for outcome %q, expected it of %q only", r.Outcome, Failed))
 	}
 	if (r.Outcome == Copied) != (r.Verified != "") {
 		problems = append(problems, fmt.Errorf("verified: got %q for outcome %q", r.Verified, r.Outcome))

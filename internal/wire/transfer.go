@@ -15,6 +15,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -37,19 +38,24 @@ type Op string
 
 // The ops.
 const (
-	OpPut  Op = "put"  // copies one object version
-	OpNoop Op = "noop" // changes nothing: it asks for a receipt, which proves a link
+	OpPut    Op = "put"    // copies one object version
+	OpDelete Op = "delete" // deletes the key
+	OpNoop   Op = "noop"   // changes nothing: it asks for a receipt, which proves a link
 )
 
-// Transfer is one object version to carry.
+// Transfer is one object version to carry, or one deletion.
 type Transfer struct {
 	ID       string // see ID
 	Op       Op
+	Round    int // how often it was sent before, by the receipts that asked for it
 	Source   Source
 	Object   Object
-	URL      secret.String // presigned GET of exactly this version; none for OpNoop
-	NotAfter time.Time     // the URL is dead from then on; whole seconds, UTC
+	URL      secret.String // presigned GET of exactly this version; of OpPut only
+	NotAfter time.Time     // the URL and the transfer are dead from then on; whole seconds, UTC
 }
+
+// MaxRound is the highest Round: what a sender may be set to at most.
+const MaxRound = 10_000
 
 // Source names an object version where it comes from, and the event about it.
 type Source struct {
@@ -57,7 +63,7 @@ type Source struct {
 	Bucket    string    `json:"bucket"`
 	Key       string    `json:"key"`                 // as it is, not URL-encoded
 	VersionID string    `json:"versionId,omitempty"` // empty where the bucket is not versioned
-	ETag      string    `json:"etag"`                // without quotes
+	ETag      string    `json:"etag,omitempty"`      // without quotes; none of a deletion
 	Size      int64     `json:"size"`                // bytes
 	Sequencer string    `json:"sequencer"`           // hex; orders the events of one key
 	EventTime time.Time `json:"eventTime"`
@@ -123,20 +129,23 @@ func (t *Transfer) Validate() error {
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
 	switch hasURL := t.URL.Reveal() != ""; {
-	case t.Op != OpPut && t.Op != OpNoop:
-		bad("op: got %q, expected %q or %q", t.Op, OpPut, OpNoop)
+	case !slices.Contains([]Op{OpPut, OpDelete, OpNoop}, t.Op):
+		bad("op: got %q, expected %q, %q or %q", t.Op, OpPut, OpDelete, OpNoop)
 	case t.Op == OpPut && !hasURL:
 		bad("url: got nothing, expected a presigned URL")
-	case t.Op == OpNoop && hasURL:
+	case t.Op != OpPut && hasURL:
 		bad("url: got one, expected none for %q", t.Op)
 	}
 	if want := ID(t.Op, t.Source); t.ID != want {
 		bad("id: got %q, expected %q, the hash of its source", t.ID, want)
 	}
+	if t.Round < 0 || t.Round > MaxRound {
+		bad("round: got %d, expected 0 to %d", t.Round, MaxRound)
+	}
 	if t.NotAfter.IsZero() {
 		bad("notAfter: got nothing, expected a time")
 	}
-	if err := t.Source.Validate(); err != nil {
+	if err := t.Source.Validate(t.Op); err != nil {
 		problems = append(problems, fmt.Errorf("source: %w", err))
 	}
 	if c := t.Object.Checksum; c != nil {
@@ -150,15 +159,15 @@ func (t *Transfer) Validate() error {
 	return errors.Join(problems...)
 }
 
-// Validate reports everything that is wrong with s at once.
-func (s *Source) Validate() error {
+// Validate reports everything that is wrong with s, the source of an op, at once.
+func (s *Source) Validate(op Op) error {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
 	for _, f := range []struct{ name, value string }{
 		{"region", s.Region}, {"bucket", s.Bucket}, {"key", s.Key}, {"etag", s.ETag}, {"sequencer", s.Sequencer},
 	} {
-		if f.value == "" {
+		if f.value == "" && (f.name != "etag" || op != OpDelete) {
 			bad("%s: got nothing, expected a value", f.name)
 		}
 	}

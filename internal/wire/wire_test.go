@@ -171,6 +171,11 @@ func TestVerifyRefuses(t *testing.T) {
 		"member twice":         {edit(`"op":"put"`, `"op":"put","op":"put"`), wire.ErrMalformed},
 		"member in capitals":   {edit(`"op"`, `"OP"`), wire.ErrMalformed},
 		"text behind":          {signPayload(t, payload+"{}", testKey, typ), wire.ErrMalformed},
+		"delete with a url":    {edit(`"op":"put"`, `"op":"delete"`), wire.ErrMalformed},
+		"no etag":              {edit(`"etag":"9b2cf535f27731c974343645a3985328",`, ``), wire.ErrMalformed},
+		"negative round":       {edit(`"op":"put"`, `"op":"put","round":-1`), wire.ErrMalformed},
+		"round 0 spelled out":  {edit(`"op":"put"`, `"op":"put","round":0`), wire.ErrMalformed},
+		"too many rounds":      {edit(`"op":"put"`, `"op":"put","round":10001`), wire.ErrMalformed},
 		"noop with a url":      {edit(`"op":"put"`, `"op":"noop"`), wire.ErrMalformed},
 		"unknown op":           {edit(`"op":"put"`, `"op":"copy"`), wire.ErrMalformed},
 		"id of another":        {edit(`"bucket":"reports"`, `"bucket":"secrets"`), wire.ErrMalformed},
@@ -304,11 +309,13 @@ func TestVectors(t *testing.T) {
 		{"full", nil},
 		{"unversioned", func(t *wire.Transfer) { t.Source.VersionID = "" }},
 		{"bare", func(t *wire.Transfer) { t.Object = wire.Object{}; t.Source.Size = 0 }},
+		{"third round", func(t *wire.Transfer) { t.Round = 2 }},
+		{"deletion", deletion},
 	} {
 		message := sign(t, testTransfer(v.change))
 		made.Transfer = append(made.Transfer, vector{v.name, message, payloadOf(t, message)})
 	}
-	for _, r := range []wire.Receipt{testReceipt(wire.Copied), testReceipt(wire.Expired), testReceipt(wire.Failed)} {
+	for _, r := range []wire.Receipt{testReceipt(wire.Copied), testReceipt(wire.Expired), testReceipt(wire.Failed), testReceipt(wire.Deleted)} {
 		message, err := wire.EncodeReceipt(r)
 		if err != nil {
 			t.Fatal(err)
@@ -343,8 +350,17 @@ func TestVectors(t *testing.T) {
 	}
 }
 
+// deletion makes t what S3 says of a key deleted for good: no version, no ETag.
+func deletion(t *wire.Transfer) {
+	t.Op, t.URL, t.Object = wire.OpDelete, secret.String{}, wire.Object{}
+	t.Source.VersionID, t.Source.ETag, t.Source.Size = "", "", 0
+}
+
 func testReceipt(o wire.Outcome) wire.Receipt {
 	transfer := testTransfer(nil)
+	if o == wire.Deleted {
+		transfer = testTransfer(deletion)
+	}
 	r := wire.Receipt{
 		ID: transfer.ID, Op: transfer.Op, Outcome: o, Source: transfer.Source, Millis: 1200, Attempts: 1,
 		At: time.Date(2026, 11, 23, 1, 3, 0, 0, time.UTC),
@@ -357,6 +373,7 @@ func testReceipt(o wire.Outcome) wire.Receipt {
 		r.Bytes, r.Verified = 11, wire.ByFullObject
 	case wire.Failed, wire.Refused:
 		r.Class, r.Reason = "source-denied", "get 2026/<x>: 403"
+		r.Round, r.Retry = 3, o == wire.Failed
 	}
 	return r
 }
@@ -406,10 +423,22 @@ func TestReceiptReasonIsCutAtACharacter(t *testing.T) {
 	}
 }
 
-func TestReceiptMustSayHowItWasVerified(t *testing.T) {
-	r := testReceipt(wire.Copied)
-	r.Verified = ""
-	if _, err := wire.EncodeReceipt(r); err == nil {
-		t.Error("a copied receipt without verification was encoded")
+func TestReceiptsThatContradictThemselves(t *testing.T) {
+	for name, tc := range map[string]struct {
+		outcome wire.Outcome
+		change  func(*wire.Receipt)
+	}{
+		"copied, but not verified":   {wire.Copied, func(r *wire.Receipt) { r.Verified = "" }},
+		"skipped, but verified":      {wire.Skipped, func(r *wire.Receipt) { r.Verified = wire.ByETag }},
+		"copied, and worth a retry":  {wire.Copied, func(r *wire.Receipt) { r.Retry = true }},
+		"a put that deleted":         {wire.Copied, func(r *wire.Receipt) { r.Outcome, r.Verified = wire.Deleted, "" }},
+		"a deletion that copied":     {wire.Deleted, func(r *wire.Receipt) { r.Outcome, r.Verified = wire.Copied, wire.ByETag }},
+		"a round that nobody allows": {wire.Expired, func(r *wire.Receipt) { r.Round = wire.MaxRound + 1 }},
+	} {
+		r := testReceipt(tc.outcome)
+		tc.change(&r)
+		if _, err := wire.EncodeReceipt(r); err == nil {
+			t.Errorf("%s: was encoded", name)
+		}
 	}
 }
