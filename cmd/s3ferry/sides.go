@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
@@ -101,7 +102,7 @@ func (r *receiving) trust(ctx context.Context) (link.Trust, error) {
 	if err != nil {
 		return link.Trust{}, fmt.Errorf("read trust document %s: %w", r.trustParameter, err)
 	}
-	return link.DecodeTrust([]byte(aws.ToString(out.Parameter.Value)))
+	return link.DecodeTrust([]byte(aws.ToString(out.Parameter.Value)), time.Now())
 }
 
 // open reaches both sides.

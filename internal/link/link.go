@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -111,22 +112,28 @@ func EncodeTrust(t Trust) ([]byte, error) {
 	return json.Marshal(doc)
 }
 
-// DecodeTrust reads the trust document. One without keys trusts nobody, which
-// is how a receiver begins.
-func DecodeTrust(document []byte) (Trust, error) {
-	var doc trustDocument
+// DecodeTrust reads the trust document as it holds at now: a key whose exp, in
+// seconds since 1970, has come is not trusted any more. A document without keys
+// trusts nobody, which is how a receiver begins.
+func DecodeTrust(document []byte, now time.Time) (Trust, error) {
+	var doc struct {
+		Keys    []trustedKey `json:"keys"`
+		Sources []Source     `json:"sources"`
+	}
 	if err := json.Unmarshal(document, &doc); err != nil {
 		return Trust{}, fmt.Errorf("read trust document: %w: run `s3ferry link` again", err)
 	}
 	t := Trust{Keys: wire.PublicKeys{}, Sources: doc.Sources}
 	var problems []error
-	for i, jwk := range doc.Keys {
-		key, ok := jwk.Key.(ed25519.PublicKey)
-		if !ok || jwk.KeyID == "" {
+	for i, k := range doc.Keys {
+		key, ok := k.Key.(ed25519.PublicKey)
+		if !ok || k.KeyID == "" {
 			problems = append(problems, fmt.Errorf("keys[%d]: expected an Ed25519 public JWK with a kid", i))
 			continue
 		}
-		t.Keys[jwk.KeyID] = key
+		if k.expires == 0 || now.Before(time.Unix(k.expires, 0)) {
+			t.Keys[k.KeyID] = key
+		}
 	}
 	for i, s := range doc.Sources {
 		if s.Bucket == "" || s.Region == "" {
@@ -137,6 +144,25 @@ func DecodeTrust(document []byte) (Trust, error) {
 		return Trust{}, fmt.Errorf("read trust document: %w: run `s3ferry link` again", errors.Join(problems...))
 	}
 	return t, nil
+}
+
+// trustedKey is a JWK that may have an exp, as OpenID Federation has it, which
+// go-jose leaves out.
+type trustedKey struct {
+	jose.JSONWebKey
+
+	expires int64
+}
+
+func (k *trustedKey) UnmarshalJSON(data []byte) error {
+	var more struct {
+		Expires int64 `json:"exp"`
+	}
+	if err := json.Unmarshal(data, &more); err != nil {
+		return err
+	}
+	k.expires = more.Expires
+	return k.JSONWebKey.UnmarshalJSON(data)
 }
 
 // Allows reports whether objects may come from bucket in region.

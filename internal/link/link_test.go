@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -79,7 +80,7 @@ func TestTrust(t *testing.T) {
 	if bytes.Contains(document, []byte(`"d"`)) {
 		t.Error("a private key is in the trust document")
 	}
-	got, err := link.DecodeTrust(document)
+	got, err := link.DecodeTrust(document, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,8 +92,29 @@ func TestTrust(t *testing.T) {
 	}
 }
 
+// A rotation marks the key it replaces, and nobody may ever come to remove it.
+func TestAnExpiredKeyIsNotTrusted(t *testing.T) {
+	document, err := link.EncodeTrust(link.Trust{Keys: wire.PublicKeys{"a": key.Public().(ed25519.PublicKey)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expires := time.Unix(1_800_000_000, 0)
+	document = bytes.Replace(document, []byte(`"kid":"a"`), fmt.Appendf(nil, `"kid":"a","exp":%d`, expires.Unix()), 1)
+	for name, tc := range map[string]struct {
+		now  time.Time
+		want bool
+	}{
+		"before": {expires.Add(-time.Nanosecond), true}, "at": {expires, false}, "after": {expires.Add(time.Hour), false},
+	} {
+		trust, err := link.DecodeTrust(document, tc.now)
+		if _, got := trust.Keys["a"]; err != nil || got != tc.want {
+			t.Errorf("%s: trusted: %v, %v, want %v", name, got, err, tc.want)
+		}
+	}
+}
+
 func TestTheFirstTrustDocumentTrustsNobody(t *testing.T) {
-	trust, err := link.DecodeTrust([]byte(`{"keys":[],"sources":[]}`))
+	trust, err := link.DecodeTrust([]byte(`{"keys":[],"sources":[]}`), time.Now())
 	if err != nil || len(trust.Keys) != 0 || trust.Allows("", "") {
 		t.Errorf("got %+v, %v", trust, err)
 	}
@@ -108,8 +130,9 @@ func TestABrokenTrustDocumentIsRefusedWhole(t *testing.T) {
 		"empty":       ``,
 		"private key": `{"keys":[` + jwk + `],"sources":[]}`,
 		"half source": `{"keys":[],"sources":[{"bucket":"b"}]}`,
+		"no time":     `{"keys":[{"kid":"a","exp":"soon"}],"sources":[]}`,
 	} {
-		if trust, err := link.DecodeTrust([]byte(document)); err == nil {
+		if trust, err := link.DecodeTrust([]byte(document), time.Now()); err == nil {
 			t.Errorf("%s: got %+v", name, trust)
 		}
 	}

@@ -37,7 +37,7 @@ type trustedKey struct {
 func parseTrust(text string, version int64) (trust, error) {
 	t := trust{text: text, version: version, members: map[string]json.RawMessage{}}
 	var err error
-	if t.decoded, err = link.DecodeTrust([]byte(text)); err != nil {
+	if t.decoded, err = link.DecodeTrust([]byte(text), time.Now()); err != nil {
 		return trust{}, err
 	}
 	if err := json.Unmarshal([]byte(text), &t.members); err != nil {

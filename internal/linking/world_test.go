@@ -149,7 +149,7 @@ func (w *world) run() *world {
 
 // handle does what the receiver does with a no-op.
 func (w *world) handle(body string) {
-	trust, err := link.DecodeTrust([]byte(w.trust()))
+	trust, err := link.DecodeTrust([]byte(w.trust()), time.Now())
 	if err != nil {
 		return
 	}
@@ -190,7 +190,7 @@ func (w *world) setTrust(text string) {
 
 func (w *world) trusted() link.Trust {
 	w.t.Helper()
-	trust, err := link.DecodeTrust([]byte(w.trust()))
+	trust, err := link.DecodeTrust([]byte(w.trust()), time.Now())
 	if err != nil {
 		w.t.Fatal(err)
 	}

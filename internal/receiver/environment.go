@@ -89,5 +89,5 @@ func readTrust(ctx context.Context, params *ssm.Client, name string) (link.Trust
 	if err != nil {
 		return link.Trust{}, fmt.Errorf("get parameter %s: %w", name, err)
 	}
-	return link.DecodeTrust([]byte(aws.ToString(out.Parameter.Value)))
+	return link.DecodeTrust([]byte(aws.ToString(out.Parameter.Value)), time.Now())
 }
