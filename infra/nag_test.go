@@ -30,6 +30,7 @@ var suppressions = map[string]map[string][]*cdknag.NagPackSuppression{
 			because("APIG6", "Execution logs need the one CloudWatch role of the account, and would hold signed URLs."),
 		},
 		"Mailbox/Api/Default/transfers/POST":       noAuthorizer,
+		"Mailbox/Api/Default/transfers/depth/GET":  noAuthorizer,
 		"Mailbox/Api/Default/receipts/GET":         noAuthorizer,
 		"Mailbox/Api/Default/receipts/delete/POST": noAuthorizer,
 		"Receiver/DestinationBucket/Resource":      {because("S1", accessLogs)},

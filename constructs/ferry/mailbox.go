@@ -48,10 +48,11 @@ type MailboxProps struct {
 }
 
 // Mailbox is the only door into the partition of the destination bucket: a
-// regional REST API with one API key whose three methods are SQS calls, with no
-// code between. POST /transfers puts transfers into the inbox, GET /receipts and
-// POST /receipts/delete take and delete receipts. What doesn't fit a method's
-// model is refused before SQS sees it; a failure of SQS is answered with 503.
+// regional REST API with one API key whose methods are SQS calls, with no code
+// between. POST /transfers puts transfers into the inbox, GET /transfers/depth
+// counts them, GET /receipts and POST /receipts/delete take and delete receipts.
+// What doesn't fit a method's model is refused before SQS sees it; a failure of
+// SQS is answered with 503.
 //
 // One mailbox is for one sender and one receiver: two couriers would take each
 // other's receipts.
@@ -137,7 +138,7 @@ func (m *Mailbox) newAPI() awsapigateway.RestApi {
 		AssumedBy:   awsiam.NewServicePrincipal(jsii.String("apigateway.amazonaws.com"), nil),
 		Description: jsii.String("s3ferry mailbox: the SQS calls behind the API"),
 	})
-	allow(role, m.inbox.QueueArn(), "sqs:SendMessage")
+	allow(role, m.inbox.QueueArn(), "sqs:SendMessage", "sqs:GetQueueAttributes")
 	allow(role, m.receipts.QueueArn(), "sqs:ReceiveMessage", "sqs:DeleteMessage")
 
 	for _, route := range door.Routes() {

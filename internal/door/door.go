@@ -45,8 +45,8 @@ type Route struct {
 	// Entries is the schema of one member of the body's "entries", which
 	// becomes the action's Entries. A route without it takes no body.
 	Entries *Object
-	// Fixed are parameters of the action that the caller cannot change.
-	Fixed map[string]int
+	// Fixed are parameters of the action that the caller cannot change, as JSON.
+	Fixed map[string]json.RawMessage
 }
 
 // Object is a JSON object whose properties are all required strings.
@@ -76,7 +76,7 @@ var SendTransfers = Route{
 var ReceiveReceipts = Route{
 	Name: "ReceiveReceipts", Method: "GET", Path: "/receipts",
 	Queue: Receipts, Action: "ReceiveMessage",
-	Fixed: map[string]int{"MaxNumberOfMessages": MaxEntries},
+	Fixed: map[string]json.RawMessage{"MaxNumberOfMessages": value(MaxEntries)},
 }
 
 // DeleteReceipts deletes one to ten receipts by their receipt handles.
@@ -86,8 +86,24 @@ var DeleteReceipts = Route{
 	Entries: &Object{"Id": entryID, "ReceiptHandle": handle},
 }
 
+// The attributes of the inbox that GetDepth tells.
+const (
+	Visible  = "ApproximateNumberOfMessages"           // waiting
+	InFlight = "ApproximateNumberOfMessagesNotVisible" // being pulled, or hidden until a retry
+	Delayed  = "ApproximateNumberOfMessagesDelayed"    // put there to begin later
+)
+
+// GetDepth tells how many messages the inbox has. SQS counts roughly, and may be
+// a minute late:
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_GetQueueAttributes.html
+var GetDepth = Route{
+	Name: "GetDepth", Method: "GET", Path: "/transfers/depth",
+	Queue: Inbox, Action: "GetQueueAttributes",
+	Fixed: map[string]json.RawMessage{"AttributeNames": value([]string{Visible, InFlight, Delayed})},
+}
+
 // Routes is the whole API.
-func Routes() []Route { return []Route{SendTransfers, ReceiveReceipts, DeleteReceipts} }
+func Routes() []Route { return []Route{SendTransfers, GetDepth, ReceiveReceipts, DeleteReceipts} }
 
 // Model returns the JSON schema (draft 4, as API Gateway demands) of the route's
 // body, or nil if it takes none.
@@ -130,7 +146,7 @@ func (r Route) Template(queueURL string) string {
 		b.WriteString(`,"Entries":$input.json('$.entries')`)
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Fixed)) {
-		fmt.Fprintf(&b, `,"%s":%d`, name, r.Fixed[name])
+		fmt.Fprintf(&b, `,"%s":%s`, name, r.Fixed[name])
 	}
 	return b.String() + "}"
 }
@@ -147,10 +163,19 @@ func (r Route) Request(queueURL string, body []byte) ([]byte, error) {
 		}
 		request["Entries"] = in.Entries
 	}
-	for name, n := range r.Fixed {
-		request[name] = n
+	for name, fixed := range r.Fixed {
+		request[name] = fixed
 	}
 	return json.Marshal(request)
+}
+
+// value returns v, which is one of this file's, as JSON.
+func value(v any) json.RawMessage {
+	raw, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return raw
 }
 
 func anys(s []string) []any {

@@ -159,6 +159,36 @@ func (c *Client) Receive(ctx context.Context) ([]Receipt, error) {
 	return receipts, nil
 }
 
+// Depth is how many messages the inbox has.
+type Depth struct {
+	Waiting int // that nobody works on
+	Begun   int // that a receiver holds, or that wait until they are tried again
+}
+
+// Total is all of them.
+func (d Depth) Total() int { return d.Waiting + d.Begun }
+
+// Depth asks for the depth of the inbox.
+func (c *Client) Depth(ctx context.Context) (Depth, error) {
+	var answer struct{ Attributes map[string]string }
+	if err := c.call(ctx, door.GetDepth, nil, &answer); err != nil {
+		return Depth{}, err
+	}
+	var problem error
+	count := func(name string) int {
+		n, err := strconv.Atoi(answer.Attributes[name])
+		if err != nil || n < 0 {
+			problem = fault.Transientf(Border, "%s: got %q as %s, expected a number", door.GetDepth.Name, answer.Attributes[name], name)
+		}
+		return n
+	}
+	depth := Depth{Waiting: count(door.Visible), Begun: count(door.InFlight) + count(door.Delayed)}
+	if problem != nil {
+		return Depth{}, problem
+	}
+	return depth, nil
+}
+
 // Delete deletes receipts by their handles. Those that an error leaves come
 // again.
 func (c *Client) Delete(ctx context.Context, handles []string) error {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -61,6 +62,32 @@ func TestSendInTens(t *testing.T) {
 	}
 	if n := len(server.Requests()); n != 3 {
 		t.Errorf("got %d requests for 23 messages, expected 3", n)
+	}
+}
+
+func TestDepth(t *testing.T) {
+	all := map[string]string{
+		"ApproximateNumberOfMessages": "1200", "ApproximateNumberOfMessagesNotVisible": "30", "ApproximateNumberOfMessagesDelayed": "4",
+	}
+	for name, tc := range map[string]struct {
+		change map[string]string
+		want   Depth
+		fails  bool
+	}{
+		"as it is":    {nil, Depth{Waiting: 1200, Begun: 34}, false},
+		"empty":       {map[string]string{"ApproximateNumberOfMessages": "0"}, Depth{Begun: 34}, false},
+		"one missing": {map[string]string{"ApproximateNumberOfMessagesDelayed": ""}, Depth{}, true},
+		"negative":    {map[string]string{"ApproximateNumberOfMessages": "-1"}, Depth{}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := mailboxtest.New(t)
+			server.Attributes = maps.Clone(all)
+			maps.Copy(server.Attributes, tc.change)
+			got, err := newClient(server).Depth(t.Context())
+			if got != tc.want || (err != nil) != tc.fails || err != nil && fault.Class(err) != Border {
+				t.Errorf("got %+v, %v; expected %+v", got, err, tc.want)
+			}
+		})
 	}
 }
 

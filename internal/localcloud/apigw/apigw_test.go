@@ -147,6 +147,11 @@ func TestTheMailboxClientGetsThrough(t *testing.T) {
 		t.Errorf("%d messages in the inbox, want %d", n, len(messages))
 	}
 
+	inbox.Receive(t.Context(), sqs.ReceiveOptions{Max: 5})
+	if depth, err := client.Depth(t.Context()); err != nil || depth != (mailbox.Depth{Waiting: 18, Begun: 5}) {
+		t.Errorf("the inbox has %+v, %v", depth, err)
+	}
+
 	body := `{"outcome":"copied","key":"\"你好\" \\"}`
 	if _, err := receipts.Send(sqs.Message{Body: body}); err != nil {
 		t.Fatal(err)

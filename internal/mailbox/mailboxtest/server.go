@@ -35,6 +35,8 @@ type Server struct {
 	// Refuse, if set, names the entries, by transfer or receipt handle, that the
 	// queue refuses, and with which code.
 	Refuse func(entry string) (code string, senderFault bool)
+	// Attributes is what the inbox says of itself.
+	Attributes map[string]string
 
 	mu       sync.Mutex
 	inbox    []string
@@ -143,10 +145,13 @@ func answer(w http.ResponseWriter, status int, body string) {
 func (s *Server) serve(route door.Route, body []byte) map[string]any {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if route.Action == "GetQueueAttributes" {
+		return map[string]any{"Attributes": s.Attributes}
+	}
 	if route.Action == "ReceiveMessage" {
 		var messages []map[string]string
 		for i := range s.receipts {
-			if r := &s.receipts[i]; !r.hidden && len(messages) < route.Fixed["MaxNumberOfMessages"] {
+			if r := &s.receipts[i]; !r.hidden && len(messages) < door.MaxEntries {
 				r.hidden = true
 				messages = append(messages, map[string]string{"Body": r.Body, "ReceiptHandle": r.ReceiptHandle, "MessageId": "m"})
 			}
