@@ -71,8 +71,26 @@ func (g *Guard) control(network, address string, _ syscall.RawConn) error {
 	return nil
 }
 
+// configured reports whether a is in one of the configured networks, none of
+// which, however wide, opens what is behind no line.
 func (g *Guard) configured(a netip.Addr) bool {
-	return slices.ContainsFunc(g.networks, func(network netip.Prefix) bool { return network.Contains(a) })
+	within := func(network netip.Prefix) bool { return network.Contains(a) }
+	return slices.ContainsFunc(g.networks, within) && !slices.ContainsFunc(local, within)
+}
+
+// local is this machine and its link, where the Lambda runtime API and the
+// metadata services are, and IPv6 that stands for IPv4 of any kind.
+var local = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),
+	netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("169.254.0.0/16"),
+	netip.MustParsePrefix("224.0.0.0/3"),
+	netip.MustParsePrefix("::/8"),          // unspecified, loopback, mapped, NAT64
+	netip.MustParsePrefix("2001::/32"),     // Teredo
+	netip.MustParsePrefix("2002::/16"),     // 6to4
+	netip.MustParsePrefix("fd00:ec2::/32"), // metadata service
+	netip.MustParsePrefix("fe80::/10"),
+	netip.MustParsePrefix("ff00::/8"),
 }
 
 // public reports whether a is an address of the public Internet. IPv6 addresses

@@ -57,7 +57,7 @@ func New(o Options) (*Guard, error) {
 // bucket, key and version, put together from t.Source and the checked signing
 // parameters of t.URL, never the string that came. Any URL that differs from it
 // in more than the order of its parameters is refused with a permanent fault of
-// Class that quotes no parameter's value. Whether t's bucket is trusted is not
+// Class that quotes neither path nor parameters. Whether t's bucket is trusted is not
 // asked here.
 func (g *Guard) Rebuild(t *wire.Transfer) (secret.String, error) {
 	places, err := g.places(t.Source)
@@ -70,7 +70,8 @@ func (g *Guard) Rebuild(t *wire.Transfer) (secret.String, error) {
 	}
 	i := slices.Index(places, got.place)
 	if i < 0 {
-		return secret.String{}, fault.Permanentf(Class, "check URL: scheme, host and path: got %q, expected one of %q", abbreviate(got.place), places)
+		return secret.String{}, fault.Permanentf(Class, "check URL: scheme, host and path: got %.120q and a path of %d bytes, expected one of %q",
+			got.host, len(got.place)-len(got.host), places)
 	}
 	query, err := rebuildQuery(got.query, t.Source)
 	if err != nil {
@@ -80,8 +81,9 @@ func (g *Guard) Rebuild(t *wire.Transfer) (secret.String, error) {
 }
 
 // parts of a URL as they are written: nothing is decoded, so nothing can mean
-// two things.
-type parts struct{ place, query string }
+// two things. The place begins with the host, and only that may be quoted: in a
+// URL that was bent, the rest may have the signature in it.
+type parts struct{ host, place, query string }
 
 func split(text string) (parts, error) {
 	for i := range len(text) {
@@ -100,14 +102,5 @@ func split(text string) (parts, error) {
 	if n := len(text) - len(u.RawQuery); u.RawQuery != "" {
 		place = text[:n-1]
 	}
-	return parts{place: place, query: u.RawQuery}, nil
-}
-
-// abbreviate keeps an error about a hostile URL short.
-func abbreviate(s string) string {
-	const most = 200
-	if len(s) > most {
-		return s[:most] + "..."
-	}
-	return s
+	return parts{host: u.Scheme + "://" + u.Host, place: place, query: u.RawQuery}, nil
 }

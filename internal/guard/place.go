@@ -2,6 +2,7 @@ package guard
 
 import (
 	"context"
+	"errors"
 	"regexp"
 	"strings"
 
@@ -25,12 +26,23 @@ var (
 	regionName = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-[0-9]{1,2}$`)
 )
 
-// places returns scheme, host and path of the object in s, escaped as the SDK's
-// presigner does: the bucket in the host where it can be there, else in the
-// path; first at the usual endpoint, then at the dual-stack one.
+// endpoints are the ways to a bucket for which the SDK's presigner can be set.
+// Not every partition and name has all of them.
+var endpoints = []s3.EndpointParameters{
+	{},
+	{UseDualStack: aws.Bool(true)},
+	{UseFIPS: aws.Bool(true)},
+	{UseFIPS: aws.Bool(true), UseDualStack: aws.Bool(true)},
+	{Accelerate: aws.Bool(true)},
+	{Accelerate: aws.Bool(true), UseDualStack: aws.Bool(true)},
+}
+
+// places returns scheme, host and path of the object in s at each endpoint,
+// escaped as the SDK's presigner does: the bucket in the host where it can be
+// there, else in the path.
 func (g *Guard) places(s wire.Source) ([]string, error) {
 	if !bucketName.MatchString(s.Bucket) || strings.Contains(s.Bucket, "..") {
-		return nil, fault.Permanentf(Class, "check URL: source bucket: got %q, expected the name of a general purpose bucket", abbreviate(s.Bucket))
+		return nil, fault.Permanentf(Class, "check URL: source bucket: got %.64q, expected the name of a general purpose bucket", s.Bucket)
 	}
 	for _, suffix := range specialNames {
 		if strings.HasSuffix(s.Bucket, suffix) {
@@ -38,22 +50,31 @@ func (g *Guard) places(s wire.Source) ([]string, error) {
 		}
 	}
 	if !regionName.MatchString(s.Region) {
-		return nil, fault.Permanentf(Class, "check URL: source region: got %q, expected one such as us-east-1", abbreviate(s.Region))
+		return nil, fault.Permanentf(Class, "check URL: source region: got %.64q, expected one such as us-east-1", s.Region)
 	}
 	key := httpbinding.EscapePath(s.Key, false)
 	if g.endpoint != "" {
 		return []string{g.endpoint + "/" + s.Bucket + "/" + key}, nil
 	}
 	var places []string
-	for _, dualStack := range []bool{false, true} {
-		endpoint, err := s3.NewDefaultEndpointResolverV2().ResolveEndpoint(context.Background(), s3.EndpointParameters{
-			Region: aws.String(s.Region), Bucket: aws.String(s.Bucket), UseDualStack: aws.Bool(dualStack),
-			UseFIPS: aws.Bool(false), UseGlobalEndpoint: aws.Bool(false),
-		})
+	var problems []error
+	for _, params := range endpoints {
+		if aws.ToBool(params.Accelerate) && strings.HasPrefix(s.Region, "us-gov-") {
+			// The host would be that of the partition aws, where the name may be
+			// somebody else's; the SDK does not know.
+			// https://docs.aws.amazon.com/govcloud-us/latest/UserGuide/govcloud-s3.html
+			continue
+		}
+		params.Region, params.Bucket, params.UseGlobalEndpoint = aws.String(s.Region), aws.String(s.Bucket), aws.Bool(false)
+		endpoint, err := s3.NewDefaultEndpointResolverV2().ResolveEndpoint(context.Background(), params)
 		if err != nil {
-			return nil, fault.Permanentf(Class, "check URL: resolve endpoint of bucket %q in %q: %w", s.Bucket, s.Region, err)
+			problems = append(problems, err)
+			continue
 		}
 		places = append(places, strings.TrimSuffix(endpoint.URI.String(), "/")+"/"+key)
+	}
+	if len(places) == 0 {
+		return nil, fault.Permanentf(Class, "check URL: resolve endpoint of bucket %q in %q: %w", s.Bucket, s.Region, errors.Join(problems...))
 	}
 	return places, nil
 }

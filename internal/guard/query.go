@@ -48,13 +48,13 @@ func rebuildQuery(raw string, s wire.Source) (string, error) {
 			return "", err
 		}
 		if got.Has(name) {
-			return "", fault.Permanentf(Class, "check URL: parameter %q: got it twice, expected once", abbreviate(name))
+			return "", fault.Permanentf(Class, "check URL: parameter %.32q: got it twice, expected once", name)
 		}
 		got.Set(name, value)
 	}
 	for name := range got {
 		if _, known := parameters[name]; !known && name != "versionId" {
-			return "", fault.Permanentf(Class, "check URL: got parameter %q, expected only those of a presigned GET", abbreviate(name))
+			return "", fault.Permanentf(Class, "check URL: got parameter %.32q, expected only those of a presigned GET", name)
 		}
 	}
 	for name, p := range parameters {
@@ -84,7 +84,7 @@ func unescape(pair string) (name, value string, err error) {
 	name, nameErr := url.QueryUnescape(rawName)
 	value, valueErr := url.QueryUnescape(rawValue)
 	if !found || nameErr != nil || valueErr != nil || encode(url.Values{name: {value}}) != pair {
-		return "", "", fault.Permanentf(Class, "check URL: parameter %q: got it in another spelling, expected name=value as the SDK escapes them", abbreviate(rawName))
+		return "", "", fault.Permanentf(Class, "check URL: parameter %.32q: got it in another spelling, expected name=value as the SDK escapes them", rawName)
 	}
 	return name, value, nil
 }

@@ -68,7 +68,8 @@ func (j *job) checkBytes(resp *http.Response, offset, size int64) error {
 	if got := resp.Header.Get("Content-Range"); got != want && (resp.StatusCode != http.StatusOK || !whole) {
 		return fault.Permanentf(classSourceMismatch, "pull bytes from %d: Content-Range: got status %d and %q, expected %q", offset, resp.StatusCode, got, want)
 	}
-	if got := resp.ContentLength; got != -1 && got != size {
+	// S3 always says how long its answer is, so -1, for unknown, is wrong too.
+	if got := resp.ContentLength; got != size {
 		return fault.Permanentf(classSourceMismatch, "pull bytes from %d: Content-Length: got %d, expected %d", offset, got, size)
 	}
 	return nil

@@ -559,6 +559,7 @@ func TestSourceAnswers(t *testing.T) {
 				return true
 			}
 		}, class: "source-mismatch", permanent: true},
+		"206 without a length": {misbehave: header(func(h http.Header, _ *int) { h.Set("Transfer-Encoding", "chunked") }), class: "source-mismatch", permanent: true},
 		"nothing but a reset": {misbehave: func(f *ferry) {
 			f.src.misbehave = func(int, http.ResponseWriter, *http.Request) bool { panic(http.ErrAbortHandler) }
 		}, class: "border", gets: 4},
