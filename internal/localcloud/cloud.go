@@ -69,6 +69,9 @@ type Options struct {
 	// does not know the other, and what is put waits in the outbox.
 	Unlinked bool
 
+	// Gated puts a gate before each server that the functions call: see Gates.
+	Gated bool
+
 	ReceiverConcurrency int           // receivers at once; 0: 4
 	CourierInterval     time.Duration // 0: 2 s
 	URLLife             time.Duration // of signed URLs; 0: 15 min
@@ -139,6 +142,7 @@ type Queues struct {
 // Cloud is a running laptop cloud.
 type Cloud struct {
 	Description
+	Gates Gates
 
 	options   Options
 	logs      io.Writer
@@ -148,6 +152,8 @@ type Cloud struct {
 	temporary bool
 
 	tally        tally
+	secrets      secrets
+	endpoints    endpoints
 	queues       map[string]*sqs.Queue
 	control      *control.Server
 	source, dest *s3gw.Server
@@ -171,7 +177,7 @@ func Start(ctx context.Context, o Options) (*Cloud, error) {
 		failed: make(chan error, 1), stopping: make(chan struct{}), stopPolls: func() {},
 	}
 	for _, step := range []func(context.Context) error{
-		c.check, c.makeDir, c.openLogs, c.startControl, c.startStores, c.startAPI, c.deploy, c.link, c.startFunctions,
+		c.check, c.makeDir, c.openLogs, c.startControl, c.startStores, c.startAPI, c.startGates, c.deploy, c.link, c.startFunctions,
 	} {
 		if err := step(ctx); err != nil {
 			_, stopErr := c.Stop(context.WithoutCancel(ctx))
@@ -187,6 +193,17 @@ func (c *Cloud) Failed() <-chan error { return c.failed }
 
 // Function returns the host of a function: "sender", "receiver" or "courier".
 func (c *Cloud) Function(name string) *lambda.Host { return c.hosts[name] }
+
+// Queue returns a queue: "outbox", "outbox-dlq", "inbox", "inbox-dlq" or
+// "receipts".
+func (c *Cloud) Queue(name string) *sqs.Queue { return c.queues[name] }
+
+// Totals returns what the cloud has done so far.
+func (c *Cloud) Totals() Totals { return c.tally.totals(c.queues) }
+
+// Secrets returns what no log may hold: keys, and the credentials and tokens
+// handed out so far.
+func (c *Cloud) Secrets() []string { return c.secrets.list() }
 
 // ServerPIDs returns the processes of the source's and the destination's S3
 // server.
@@ -285,7 +302,9 @@ func (c *Cloud) startControl(context.Context) error {
 	c.control = control.New(control.Config{
 		Region: sourceIn, Account: account, SQS: queues, Role: signerRole,
 		Mint: func(expires time.Time) (string, string, string) {
-			return s3gw.MintSession(c.Source.AccessKeyID, c.Source.SecretAccessKey, expires)
+			id, secretKey, token := s3gw.MintSession(c.Source.AccessKeyID, c.Source.SecretAccessKey, expires)
+			c.secrets.add(secretKey, token)
+			return id, secretKey, token
 		},
 	})
 	c.serve(listener, c.control)
@@ -316,6 +335,7 @@ func (c *Cloud) startStore(ctx context.Context, name string, cfg s3gw.Config) (B
 	if cfg.AccessKeyID, cfg.SecretAccessKey, err = keptAccessKey(cfg.Dir + ".key"); err != nil {
 		return Bucket{}, nil, err
 	}
+	c.secrets.add(cfg.SecretAccessKey)
 	server, err := s3gw.Start(ctx, cfg)
 	if err != nil {
 		return Bucket{}, nil, fmt.Errorf("%s: %w", name, err)
@@ -335,6 +355,7 @@ func (c *Cloud) startStore(ctx context.Context, name string, cfg s3gw.Config) (B
 
 func (c *Cloud) startAPI(context.Context) error {
 	key := newAPIKey()
+	c.secrets.add(key)
 	api, err := apigw.New(apigw.Config{
 		Stage: stage, Key: secret.New(key), SQS: c.SQS.Endpoint, Rate: apiRate, Burst: apiBurst,
 		Queues: map[door.Queue]string{door.Inbox: c.SQS.Queues.Inbox, door.Receipts: c.SQS.Queues.Receipts},

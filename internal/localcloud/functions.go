@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"strings"
 	"time"
 
 	"github.com/s3ferry/s3ferry/internal/envcfg"
@@ -125,17 +124,13 @@ func (c *Cloud) startFunctions(ctx context.Context) error {
 
 // functions describes the functions as the constructs deploy them.
 func (c *Cloud) functions() []lambda.Function {
-	presign := c.options.PresignEndpoint
-	if presign == "" {
-		presign = c.Source.Endpoint
-	}
-	presign = strings.TrimSuffix(presign, "/")
+	presign := c.endpoints.border
 	queues := c.SQS.Queues
 	return []lambda.Function{
 		{
 			Name: Sender, Region: sourceIn, Timeout: senderTimeout, Concurrency: senderConcurrency,
 			Account: account, MemoryMiB: memoryMiB, Logs: c.logs,
-			Env: c.environment(c.Source, envcfg.Encode(&envcfg.Sender{
+			Env: c.environment(c.Source, c.endpoints.source, envcfg.Encode(&envcfg.Sender{
 				OutboxURL: queues.Outbox, OutboxDLQURL: queues.OutboxDLQ,
 				LinkSecret: linkSecret, SignerRole: signerRole, URLLife: c.options.URLLife,
 				TestSourceEndpoint: presign,
@@ -144,7 +139,7 @@ func (c *Cloud) functions() []lambda.Function {
 		{
 			Name: Receiver, Region: destIn, Timeout: receiverTimeout, Concurrency: c.options.ReceiverConcurrency,
 			Account: account, MemoryMiB: memoryMiB, Logs: c.logs,
-			Env: c.environment(c.Destination, envcfg.Encode(&envcfg.Receiver{
+			Env: c.environment(c.Destination, c.endpoints.destination, envcfg.Encode(&envcfg.Receiver{
 				InboxURL: queues.Inbox, InboxDLQURL: queues.InboxDLQ, ReceiptsURL: queues.Receipts,
 				TrustParameter: TrustParameter, DestinationBucket: destName, JournalBucket: JournalBucket,
 				Connections: envcfg.DefaultConnections, PartSize: envcfg.DefaultPartSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
@@ -154,24 +149,24 @@ func (c *Cloud) functions() []lambda.Function {
 		{
 			Name: Courier, Region: sourceIn, Timeout: courierTimeout, Concurrency: 1,
 			Account: account, MemoryMiB: memoryMiB, Logs: c.logs,
-			Env: c.environment(c.Source, envcfg.Encode(&envcfg.Courier{
+			Env: c.environment(c.Source, c.endpoints.source, envcfg.Encode(&envcfg.Courier{
 				OutboxURL: queues.Outbox, OutboxDLQURL: queues.OutboxDLQ, LinkSecret: linkSecret,
 			})),
 		},
 	}
 }
 
-// environment adds to env the credentials of a role that may use bucket, and
-// where the services are.
-func (c *Cloud) environment(bucket Bucket, env map[string]string) map[string]string {
+// environment adds to env the credentials of a role that may use bucket, where
+// that is, and where the services are.
+func (c *Cloud) environment(bucket Bucket, s3 string, env map[string]string) map[string]string {
 	maps.Copy(env, map[string]string{
 		"AWS_ACCESS_KEY_ID":                bucket.AccessKeyID,
 		"AWS_SECRET_ACCESS_KEY":            bucket.SecretAccessKey,
-		"AWS_ENDPOINT_URL_S3":              bucket.Endpoint,
-		"AWS_ENDPOINT_URL_SQS":             c.SQS.Endpoint,
-		"AWS_ENDPOINT_URL_SECRETS_MANAGER": c.SQS.Endpoint,
-		"AWS_ENDPOINT_URL_SSM":             c.SQS.Endpoint,
-		"AWS_ENDPOINT_URL_STS":             c.SQS.Endpoint,
+		"AWS_ENDPOINT_URL_S3":              s3,
+		"AWS_ENDPOINT_URL_SQS":             c.endpoints.services,
+		"AWS_ENDPOINT_URL_SECRETS_MANAGER": c.endpoints.services,
+		"AWS_ENDPOINT_URL_SSM":             c.endpoints.services,
+		"AWS_ENDPOINT_URL_STS":             c.endpoints.services,
 	})
 	maps.Copy(env, c.options.Env)
 	return env

@@ -40,7 +40,7 @@ func (c *Cloud) deploy(context.Context) error {
 			"OutboxUrl": c.SQS.Queues.Outbox, "OutboxDeadLetterQueueUrl": c.SQS.Queues.OutboxDLQ,
 		}},
 		{Region: destIn, Name: "ChinaReceiver", Outputs: map[string]string{
-			"MailboxUrl": c.API.URL + "/", "MailboxApiKeyId": apiKeyID, "TrustParameterName": TrustParameter,
+			"MailboxUrl": c.endpoints.api + "/", "MailboxApiKeyId": apiKeyID, "TrustParameterName": TrustParameter,
 			"DestinationBucketName": c.Destination.Bucket, "DestinationBucketRegion": c.Destination.Region,
 			"JournalBucketName": JournalBucket,
 			"InboxUrl":          c.SQS.Queues.Inbox, "InboxDeadLetterQueueUrl": c.SQS.Queues.InboxDLQ, "ReceiptsUrl": c.SQS.Queues.Receipts,
@@ -62,6 +62,7 @@ func (c *Cloud) link(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("make signing key: %w", err)
 	}
+	c.secrets.add(base64.RawURLEncoding.EncodeToString(private.Seed()), base64.StdEncoding.EncodeToString(private))
 	digest := sha256.Sum256(public)
 	id := base64.RawURLEncoding.EncodeToString(digest[:12])
 
@@ -76,7 +77,7 @@ func (c *Cloud) link(context.Context) error {
 		return fmt.Errorf("write trust document: %w", err)
 	}
 	document, err := link.EncodeSecret(link.Secret{
-		APIURL: c.API.URL, APIKey: secret.New(c.API.Key), SigningKey: wire.SigningKey{ID: id, Key: private},
+		APIURL: c.endpoints.api, APIKey: secret.New(c.API.Key), SigningKey: wire.SigningKey{ID: id, Key: private},
 	})
 	if err != nil {
 		return fmt.Errorf("encode link secret: %w", err)

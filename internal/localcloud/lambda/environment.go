@@ -217,6 +217,13 @@ func (e *environment) setCurrent(inv *invocation) {
 	e.current = inv
 }
 
+// working reports whether an invocation is under way.
+func (e *environment) working() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.current != nil
+}
+
 // finish hands r to the running invocation with the ID, once.
 func (e *environment) finish(id string, r result) bool {
 	e.mu.Lock()

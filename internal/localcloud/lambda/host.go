@@ -12,6 +12,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -73,6 +74,8 @@ type Host struct {
 	slots    chan struct{}
 	stopping chan struct{} // closed by Stop
 
+	invocations atomic.Int64
+
 	mu   sync.Mutex
 	idle []*environment
 	all  map[*environment]struct{}
@@ -108,6 +111,7 @@ func (h *Host) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		h.invocations.Add(1)
 		response, err := e.invoke(ctx, payload)
 		h.release(e)
 		// An environment that died idle never saw the payload.
@@ -129,6 +133,30 @@ func (h *Host) PIDs() []int {
 	}
 	slices.Sort(pids)
 	return pids
+}
+
+// Invocations returns how many invocations were begun.
+func (h *Host) Invocations() int64 { return h.invocations.Load() }
+
+// Busy reports whether an invocation is under way.
+func (h *Host) Busy() bool { return len(h.slots) > 0 }
+
+// Kill kills one environment, as may happen to any at any time: one that is at
+// work if there is one. It reports whether there was any.
+func (h *Host) Kill() bool {
+	h.mu.Lock()
+	var victim *environment
+	for e := range h.all {
+		if e.alive() && (victim == nil || e.working()) {
+			victim = e
+		}
+	}
+	h.mu.Unlock()
+	if victim == nil {
+		return false
+	}
+	victim.kill()
+	return true
 }
 
 // Stop ends all environments, busy ones too, and returns when their processes

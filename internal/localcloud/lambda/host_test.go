@@ -414,3 +414,27 @@ func BenchmarkWarmInvocation(b *testing.B) {
 		mustInvoke(b, h, order{})
 	}
 }
+
+func TestKillTakesTheOneAtWork(t *testing.T) {
+	f := testFunction(t)
+	f.Concurrency = 2
+	h := newHost(t, f)
+	if h.Kill() {
+		t.Error("killed one of none")
+	}
+	idle := mustInvoke(t, h, order{}).PID
+	failed := make(chan error, 1)
+	// The idle one takes it, so another is started for the echo.
+	go func() { _, err := invoke(t.Context(), h, order{Do: "hang"}); failed <- err }()
+	for !h.Busy() || h.Invocations() != 2 {
+		time.Sleep(time.Millisecond)
+	}
+	other := mustInvoke(t, h, order{}).PID
+	if !h.Kill() {
+		t.Error("killed none of two")
+	}
+	wantFunctionError(t, <-failed, "Runtime.ExitError", "killed")
+	if got := h.PIDs(); len(got) != 1 || got[0] != other || other == idle {
+		t.Errorf("%v are alive, expected %d, which was idle", got, other)
+	}
+}
