@@ -14,6 +14,7 @@ func (s *Sender) AddOutputs() {
 	output(stack, "LinkSecretArn", "Secret to be filled with the mailbox's address and keys", s.secret.SecretArn())
 	output(stack, "SourceBucketName", "Bucket that objects are carried from", s.source.BucketName())
 	output(stack, "SourceBucketRegion", "Region of the source bucket", stack.Region())
+	output(stack, "SourceEvents", "How the source bucket tells of new objects", jsii.String(string(s.events)))
 	output(stack, "OutboxUrl", "Queue of events to send", s.outbox.QueueUrl())
 	output(stack, "OutboxDeadLetterQueueUrl", "Queue of events given up", s.outboxDLQ.QueueUrl())
 }

@@ -107,6 +107,7 @@ type Sender struct {
 	constructs.Construct
 
 	source     awss3.IBucket
+	events     Events // of source
 	outbox     awssqs.Queue
 	outboxDLQ  awssqs.Queue
 	secret     awssecretsmanager.ISecret
@@ -126,7 +127,7 @@ func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sende
 	s.outboxDLQ = newQueue(s, "OutboxDeadLetters", time.Minute, nil, 0)
 	s.outbox = newQueue(s, "Outbox", visibilityOf(senderTimeout), s.outboxDLQ, outboxReceives)
 	source := p.source()
-	s.source = s.newSource(s, source, p.EncryptionKey)
+	s.source, s.events = s.newSource(s, source, p.EncryptionKey), source.events()
 	s.secret = s.newLinkSecret()
 	s.role = newFunctionRole(s, "SenderRole", "s3ferry sender")
 	s.signerRole = s.newSignerRole()
@@ -201,7 +202,7 @@ func (s *Sender) newSource(scope constructs.Construct, source Source, key awskms
 	switch {
 	case source.Bucket == nil:
 		return s.newNotifyingBucket(scope, source, key)
-	case source.Events == Notifications:
+	case source.events() == Notifications:
 		var filters []*awss3.NotificationKeyFilter
 		if source.Prefix != "" || source.Suffix != "" {
 			filters = append(filters, &awss3.NotificationKeyFilter{Prefix: jsii.String(source.Prefix), Suffix: jsii.String(source.Suffix)})

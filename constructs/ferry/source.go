@@ -23,6 +23,14 @@ type Source struct {
 	Suffix string
 }
 
+// events is how the bucket tells of new objects, a new one included.
+func (s Source) events() Events {
+	if s.Bucket == nil {
+		return Notifications
+	}
+	return or(s.Events, EventBridge)
+}
+
 // AddSource has the sender carry from one more bucket, and returns the bucket.
 // The receiver's trust parameter has to name it, too. Where buckets have keys in
 // common, ReceiverProps.AddPrefix tells their objects apart.

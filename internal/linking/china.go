@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/apigateway"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -48,6 +49,7 @@ type China struct {
 	Parameters     Parameters
 	APIKeys        APIKeys
 	Queues         Queues
+	Buckets        Buckets
 }
 
 // OpenChina returns the receiving side that a profile leads to. It makes no call.
@@ -60,6 +62,7 @@ func OpenChina(ctx context.Context, s Side) (*China, error) {
 	return &China{
 		Side: s, STS: sts.NewFromConfig(cfg), CloudFormation: cloudformation.NewFromConfig(cfg),
 		Parameters: ssm.NewFromConfig(cfg), APIKeys: apigateway.NewFromConfig(cfg), Queues: sqs.NewFromConfig(cfg),
+		Buckets: s3.NewFromConfig(cfg),
 	}, nil
 }
 
@@ -72,6 +75,8 @@ type chinaState struct {
 	parameter string // with the trust document
 	trust     trust
 	inbox     string // URL
+
+	bucket, region string // of the destination
 }
 
 func (c *China) read(ctx context.Context) (chinaState, error) {
@@ -79,18 +84,25 @@ func (c *China) read(ctx context.Context) (chinaState, error) {
 	if err != nil {
 		return chinaState{}, err
 	}
-	outputs, err := c.outputs(ctx, c.CloudFormation, who, "MailboxUrl", "MailboxApiKeyId", "TrustParameterName", "InboxUrl")
+	outputs, err := c.outputs(ctx, c.CloudFormation, who, "MailboxUrl", "MailboxApiKeyId", "TrustParameterName", "InboxUrl",
+		"DestinationBucketName", "DestinationBucketRegion")
 	if err != nil {
 		return chinaState{}, err
 	}
 	state := chinaState{
 		who: who, stack: c.Stack, url: strings.TrimSuffix(outputs["MailboxUrl"], "/"),
 		parameter: outputs["TrustParameterName"], inbox: outputs["InboxUrl"],
+		bucket: outputs["DestinationBucketName"], region: outputs["DestinationBucketRegion"],
 	}
 	var errs [2]error
 	state.apiKey, errs[0] = c.readAPIKey(ctx, outputs["MailboxApiKeyId"])
 	state.trust, errs[1] = c.readTrust(ctx, state.parameter)
 	return state, errors.Join(errs[:]...)
+}
+
+// checkDestination reports a destination bucket that is elsewhere.
+func (c *China) checkDestination(ctx context.Context, state chinaState) error {
+	return c.checkBucket(ctx, c.Buckets, "destination", state.bucket, state.region)
 }
 
 func (c *China) readAPIKey(ctx context.Context, id string) (secret.String, error) {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
@@ -28,6 +29,7 @@ type Global struct {
 	STS            STS
 	CloudFormation CloudFormation
 	Secrets        Secrets
+	Buckets        Buckets
 }
 
 // OpenGlobal returns the sending side that a profile leads to. It makes no call.
@@ -39,7 +41,7 @@ func OpenGlobal(ctx context.Context, s Side) (*Global, error) {
 	}
 	return &Global{
 		Side: s, STS: sts.NewFromConfig(cfg), CloudFormation: cloudformation.NewFromConfig(cfg),
-		Secrets: secretsmanager.NewFromConfig(cfg),
+		Secrets: secretsmanager.NewFromConfig(cfg), Buckets: s3.NewFromConfig(cfg),
 	}, nil
 }
 
@@ -55,6 +57,8 @@ type globalState struct {
 	who       identity
 	secretARN string
 	source    link.Source
+	events    string // how its new objects are told of; "": unknown
+	outbox    string // URL
 
 	empty  bool // the link secret has no value yet
 	linked bool
@@ -67,13 +71,14 @@ func (g *Global) read(ctx context.Context) (globalState, error) {
 	if err != nil {
 		return globalState{}, err
 	}
-	outputs, err := g.outputs(ctx, g.CloudFormation, who, "LinkSecretArn", "SourceBucketName", "SourceBucketRegion")
+	outputs, err := g.outputs(ctx, g.CloudFormation, who, "LinkSecretArn", "SourceBucketName", "SourceBucketRegion", "OutboxUrl")
 	if err != nil {
 		return globalState{}, err
 	}
 	state := globalState{
 		who: who, secretARN: outputs["LinkSecretArn"],
 		source: link.Source{Bucket: outputs["SourceBucketName"], Region: outputs["SourceBucketRegion"]},
+		events: outputs["SourceEvents"], outbox: outputs["OutboxUrl"],
 	}
 	text, found, err := g.readSecret(ctx, state.secretARN, stageCurrent)
 	if err != nil {

@@ -86,7 +86,7 @@ func (l *Linker) Export(ctx context.Context, g *Global, o Options) (*File, error
 		return nil, fmt.Errorf("%w: --rotate replaces it", state.broken)
 	}
 	sources, err := state.sources(o.Sources)
-	if err := errors.Join(err, checkName(o.Name)); err != nil {
+	if err := errors.Join(err, checkName(o.Name), g.checkSources(ctx, state, sources)); err != nil {
 		return nil, err
 	}
 	p, found, err := g.readPending(ctx, state.secretARN)
@@ -174,7 +174,7 @@ func (l *Linker) Answer(ctx context.Context, c *China, content []byte, o Options
 	if known, ok := state.trust.decoded.Keys[id]; ok && !known.Equal(public) {
 		return nil, fmt.Errorf("parameter %s has another key called %s: have the request exported again with --rotate", state.parameter, id)
 	}
-	if err := state.checkOwner(nameOf(id), r.Replaces, r.Sources[0].Bucket, id); err != nil {
+	if err := errors.Join(state.checkOwner(nameOf(id), r.Replaces, r.Sources[0].Bucket, id), c.checkDestination(ctx, state)); err != nil {
 		return nil, err
 	}
 	sealed, err := seal(r, door{Request: fingerprint(r), APIURL: state.url, APIKey: state.apiKey.Reveal()})

@@ -356,7 +356,7 @@ func TestBadInput(t *testing.T) {
 			set: func(w *world) {
 				w.control.PutStack(control.Stack{Region: "us-east-1", Name: linking.GlobalStack, Status: "CREATE_COMPLETE"})
 			},
-			want: []string{"has no output LinkSecretArn, SourceBucketName, SourceBucketRegion", "--global-stack"},
+			want: []string{"has no output LinkSecretArn, SourceBucketName, SourceBucketRegion, OutboxUrl", "--global-stack"},
 		},
 		"an expired session": {
 			set:  deny("cn-north-1", "GetCallerIdentity", "ExpiredToken", "The security token included in the request is expired"),
@@ -383,6 +383,39 @@ func TestBadInput(t *testing.T) {
 				w.stacks("CREATE_COMPLETE", "CREATE_COMPLETE")
 			},
 			want: []string{"is linked to http://127.0.0.1", "stack ChinaReceiver is https://other.example.com/v1", "--rotate"},
+		},
+		"a source bucket elsewhere": {
+			set:  func(w *world) { w.buckets(control.Bucket{Region: "eu-west-1"}, control.Bucket{}) },
+			want: []string{"source bucket my-source is in eu-west-1, and stack GlobalSender is in us-east-1"},
+		},
+		"both buckets elsewhere, and not to be looked at": {
+			set: func(w *world) {
+				deny("us-east-1", "HeadBucket", "AccessDenied", "no")(w)
+				w.buckets(control.Bucket{Region: "eu-west-1"}, control.Bucket{Region: "cn-northwest-1"})
+			},
+			want: []string{"my-source is in eu-west-1", "destination bucket my-destination is in cn-northwest-1, and stack ChinaReceiver is in cn-north-1"},
+		},
+		"a source bucket that is gone": {
+			options: linking.Options{Sources: []string{"gone"}},
+			want:    []string{`profile "global": there is no source bucket gone`},
+		},
+		"a source bucket without EventBridge": {
+			set: func(w *world) {
+				w.buckets(control.Bucket{Region: "us-east-1", Queues: []string{others}}, control.Bucket{})
+			},
+			want: []string{"source bucket my-source does not send its events to EventBridge", "leaves its other notifications alone"},
+		},
+		"another queue takes the notifications": {
+			set: func(w *world) {
+				w.events = "Notifications"
+				w.stacks("CREATE_COMPLETE", "CREATE_COMPLETE")
+				w.buckets(control.Bucket{Region: "us-east-1", EventBridge: true, Queues: []string{others}}, control.Bucket{})
+			},
+			want: []string{"does not notify the outbox of new objects any more", others, "deploy stack GlobalSender again"},
+		},
+		"no permission to read notifications": {
+			set:  deny("us-east-1", "GetBucketNotificationConfiguration", "AccessDenied", "no"),
+			want: []string{"needs the permission s3:GetBucketNotification"},
 		},
 		"a name that is none":       {options: linking.Options{Name: "a b"}, want: []string{`--name: got "a b"`}},
 		"a source that is none":     {options: linking.Options{Sources: []string{"s3://x"}}, want: []string{`--source-bucket: got "s3://x"`}},
@@ -422,6 +455,44 @@ func TestBadInput(t *testing.T) {
 				t.Errorf("something has changed: trust %s", w.trust())
 			}
 		})
+	}
+}
+
+const others = "arn:aws:sqs:us-east-1:000000000000:theirs"
+
+// A bucket tells the outbox in the way that the sender's stack says, or in either
+// way if that says none.
+func TestEveryWayOfTelling(t *testing.T) {
+	const own = "arn:aws:sqs:us-east-1:000000000000:outbox"
+	for name, tc := range map[string]struct {
+		events string
+		bucket control.Bucket
+	}{
+		"an older stack, EventBridge":   {"", control.Bucket{EventBridge: true}},
+		"an older stack, notifications": {"", control.Bucket{Queues: []string{others, own}}},
+		"EventBridge":                   {"EventBridge", control.Bucket{EventBridge: true, Queues: []string{others}}},
+		"notifications":                 {"Notifications", control.Bucket{Queues: []string{others, own}}},
+		"somebody else's business":      {"Outbox", control.Bucket{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.events = tc.events
+			w.stacks("CREATE_COMPLETE", "CREATE_COMPLETE")
+			tc.bucket.Region = source.Region
+			w.buckets(tc.bucket, control.Bucket{})
+			w.mustLink(linking.Options{DryRun: true})
+		})
+	}
+}
+
+func TestStatusTellsOfBuckets(t *testing.T) {
+	w := newWorld(t).run()
+	w.mustLink(linking.Options{})
+	w.buckets(control.Bucket{Region: source.Region}, control.Bucket{Region: "cn-northwest-1"})
+	g, c := w.open("global", "china")
+	s, err := w.linker().Status(t.Context(), g, c)
+	if err != nil || s.Linked || len(s.Why) != 2 || !strings.Contains(s.Why[0], "EventBridge") || !strings.Contains(s.Why[1], "cn-northwest-1") {
+		t.Errorf("got %+v, %v", s, err)
 	}
 }
 

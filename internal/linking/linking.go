@@ -262,6 +262,9 @@ func (l *Linker) Link(ctx context.Context, g *Global, c *China, o Options) (*Res
 	if err != nil {
 		return nil, err
 	}
+	if err := errors.Join(g.checkSources(ctx, gs, p.sources), c.checkDestination(ctx, cs)); err != nil {
+		return nil, err
+	}
 	if o.DryRun && p.fresh {
 		p.key.ID = strings.TrimRight(p.key.ID, "0123456789abcdef") + "*" // it will be another one
 	}

@@ -3,8 +3,11 @@ package linking
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/s3ferry/s3ferry/internal/link"
 )
 
 // Status is how a link stands, as far as the sides that were asked know.
@@ -48,6 +51,7 @@ func (l *Linker) Status(ctx context.Context, g *Global, c *China) (*Status, erro
 		gs   globalState
 		cs   chinaState
 		wait pendingLink
+		why  [2][]string // of the buckets
 		errs [2]error
 		wg   sync.WaitGroup
 	)
@@ -56,10 +60,17 @@ func (l *Linker) Status(ctx context.Context, g *Global, c *China) (*Status, erro
 			if gs, errs[0] = g.read(ctx); errs[0] == nil {
 				wait, _, errs[0] = g.readPending(ctx, gs.secretARN)
 			}
+			if errs[0] == nil {
+				why[0], errs[0] = wrong(g.checkSources(ctx, gs, []link.Source{gs.source}))
+			}
 		})
 	}
 	if c != nil {
-		wg.Go(func() { cs, errs[1] = c.read(ctx) })
+		wg.Go(func() {
+			if cs, errs[1] = c.read(ctx); errs[1] == nil {
+				why[1], errs[1] = wrong(c.checkDestination(ctx, cs))
+			}
+		})
 	}
 	wg.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
@@ -75,6 +86,7 @@ func (l *Linker) Status(ctx context.Context, g *Global, c *China) (*Status, erro
 		s.China = cs.status(gs, now)
 		s.Why = append(s.Why, cs.why(gs, g != nil)...)
 	}
+	s.Why = slices.Concat(s.Why, why[0], why[1])
 	s.Linked = len(s.Why) == 0
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package linking_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -39,6 +40,7 @@ type world struct {
 	receipts  *sqs.Queue
 	secretARN string
 	api       string // URL of the stage
+	events    string // output SourceEvents
 
 	fault   func(region, action string) *control.Error
 	knock   func(http.ResponseWriter) bool // answers in place of the API
@@ -87,6 +89,7 @@ func newWorld(t *testing.T) *world {
 	w.secretARN = w.control.CreateSecret("link")
 	w.setTrust(nobody)
 	w.control.PutAPIKey("key-id", apiKey)
+	w.buckets(control.Bucket{}, control.Bucket{})
 	w.stacks("CREATE_COMPLETE", "UPDATE_COMPLETE")
 	w.profiles(server.URL)
 	return w
@@ -100,12 +103,26 @@ func (w *world) queue(server *sqs.Server, name string) *sqs.Queue {
 	return q
 }
 
+// buckets are those of both sides, with what is given of them, and one more.
+func (w *world) buckets(from, to control.Bucket) {
+	from.Name, to.Name = source.Bucket, "my-destination"
+	if from.Region == "" {
+		from.Region, from.EventBridge = source.Region, true
+	}
+	to.Region = cmp.Or(to.Region, "cn-north-1")
+	for _, b := range []control.Bucket{from, to, {Name: "photos", Region: source.Region, EventBridge: true}} {
+		w.control.PutBucket(b)
+	}
+}
+
 func (w *world) stacks(global, china string) {
 	w.control.PutStack(control.Stack{Region: "us-east-1", Name: linking.GlobalStack, Status: global, Outputs: map[string]string{
 		"LinkSecretArn": w.secretARN, "SourceBucketName": source.Bucket, "SourceBucketRegion": source.Region,
+		"OutboxUrl": "https://sqs.us-east-1.amazonaws.com/000000000000/outbox", "SourceEvents": w.events,
 	}})
 	w.control.PutStack(control.Stack{Region: "cn-north-1", Name: linking.ChinaStack, Status: china, Outputs: map[string]string{
 		"MailboxUrl": w.api + "/", "MailboxApiKeyId": "key-id", "TrustParameterName": trustName, "InboxUrl": w.inbox.URL(),
+		"DestinationBucketName": "my-destination", "DestinationBucketRegion": "cn-north-1",
 	}})
 }
 

@@ -34,9 +34,11 @@ func (c *Cloud) deploy(context.Context) error {
 	}
 	secretARN := c.control.CreateSecret(linkSecret)
 	c.control.PutAPIKey(apiKeyID, c.API.Key)
+	c.control.PutBucket(control.Bucket{Region: sourceIn, Name: c.Source.Bucket, Queues: []string{c.queues["outbox"].ARN()}})
+	c.control.PutBucket(control.Bucket{Region: destIn, Name: c.Destination.Bucket})
 	for _, stack := range []control.Stack{
 		{Region: sourceIn, Name: "GlobalSender", Outputs: map[string]string{
-			"LinkSecretArn": secretARN, "SourceBucketName": c.Source.Bucket, "SourceBucketRegion": c.Source.Region,
+			"LinkSecretArn": secretARN, "SourceBucketName": c.Source.Bucket, "SourceBucketRegion": c.Source.Region, "SourceEvents": "Notifications",
 			"OutboxUrl": c.SQS.Queues.Outbox, "OutboxDeadLetterQueueUrl": c.SQS.Queues.OutboxDLQ,
 		}},
 		{Region: destIn, Name: "ChinaReceiver", Outputs: map[string]string{

@@ -1,6 +1,6 @@
 // Package control answers for the small services that functions and operators
 // ask: Secrets Manager, Systems Manager parameters, the token service, and what
-// CloudFormation and API Gateway tell of deployed stacks and API keys.
+// CloudFormation, API Gateway and S3 tell of deployed stacks, API keys and buckets.
 // One handler serves them and SQS, so that one endpoint is the whole control
 // plane of every partition: the region that a request is signed for says which.
 // Nothing is authenticated: serve it on a loopback address only.
@@ -45,13 +45,14 @@ type Server struct {
 	parameters map[string]*parameter
 	stacks     map[string]Stack  // by region/name
 	apiKeys    map[string]string // values by id
+	buckets    map[string]Bucket // by name
 }
 
 // New returns a server that has nothing yet.
 func New(c Config) *Server {
 	return &Server{
 		config: c, secrets: map[string]*secretValue{}, parameters: map[string]*parameter{},
-		stacks: map[string]Stack{}, apiKeys: map[string]string{},
+		stacks: map[string]Stack{}, apiKeys: map[string]string{}, buckets: map[string]Bucket{},
 	}
 }
 
@@ -76,6 +77,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "":
 		if strings.HasPrefix(r.URL.Path, apiKeysPath) && r.Method == http.MethodGet {
 			s.serveAPIKeys(w, r)
+			return
+		}
+		if bucketAction(r) != "" {
+			s.serveBucket(w, r)
 			return
 		}
 		s.serveQuery(w, r)
