@@ -21,6 +21,7 @@ func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 	role := newFunctionRole(s, "CourierRole", "s3ferry courier")
 	allow(role, s.outbox.QueueArn(), "sqs:SendMessage")
 	allow(role, s.outboxDLQ.QueueArn(), "sqs:SendMessage")
+	grantQueueKeys(role, s.outbox, s.outboxDLQ)
 	allow(role, s.secret.SecretArn(), "secretsmanager:GetSecretValue")
 
 	courier := newFunction(s, "CourierFunction", functionProps{

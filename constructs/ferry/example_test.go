@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awss3"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	"github.com/aws/jsii-runtime-go"
 
 	"github.com/s3ferry/s3ferry/constructs/ferry"
@@ -89,6 +90,21 @@ func ExampleEvents() {
 	ferry.NewSender(stack, "Sender", &ferry.SenderProps{
 		SourceBucket: awss3.Bucket_FromBucketName(stack, jsii.String("Source"), jsii.String("my-reports")),
 		SourceEvents: ferry.Notifications,
+	})
+	// Output:
+}
+
+// A bucket that notifies a queue of yours already, which nobody else reads, and
+// one dead-letter queue that your alarms watch.
+func ExampleSenderProps_queues() {
+	stack := exampleStack("us-east-1")
+	queue := func(name string) awssqs.IQueue {
+		return awssqs.Queue_FromQueueArn(stack, jsii.String(name), jsii.String("arn:aws:sqs:us-east-1:111122223333:"+name))
+	}
+	ferry.NewSender(stack, "Sender", &ferry.SenderProps{
+		SourceBucket:    awss3.Bucket_FromBucketName(stack, jsii.String("Source"), jsii.String("my-reports")),
+		Outbox:          queue("report-events"),
+		DeadLetterQueue: queue("report-events-dead"),
 	})
 	// Output:
 }

@@ -40,6 +40,10 @@ type MailboxProps struct {
 	// QuotaPeriod is the period of Quota. Default: a day.
 	QuotaPeriod awsapigateway.Period
 
+	// DeadLetterQueue is a standard queue that takes what is given up, from this
+	// mailbox only. Default: a new queue.
+	DeadLetterQueue awssqs.IQueue
+
 	// OldestMessageAge is the age at which a waiting transfer or receipt raises
 	// an alarm. At least a minute. Default: an hour.
 	OldestMessageAge time.Duration
@@ -65,18 +69,20 @@ type Mailbox struct {
 	api      awsapigateway.RestApi
 	apiKey   awsapigateway.ApiKey
 	inbox    awssqs.Queue
-	inboxDLQ awssqs.Queue
+	inboxDLQ awssqs.IQueue
 	receipts awssqs.Queue
 	receiver string // id of the receiver that reads the inbox
 }
 
 // NewMailbox makes a Mailbox. Nil props mean the defaults.
 func NewMailbox(scope constructs.Construct, id string, props *MailboxProps) *Mailbox {
-	p := props.resolve(id)
+	p := props.resolve(scope, id)
 	m := &Mailbox{}
 	constructs.NewConstruct_Override(m, scope, jsii.String(id))
 
-	m.inboxDLQ = newQueue(m, "InboxDeadLetters", time.Minute, nil, 0)
+	if m.inboxDLQ = p.DeadLetterQueue; m.inboxDLQ == nil {
+		m.inboxDLQ = newQueue(m, "InboxDeadLetters", time.Minute, nil, 0)
+	}
 	m.inbox = newQueue(m, "Inbox", visibilityOf(receiverTimeout), m.inboxDLQ, inboxReceives)
 	// No dead-letter queue: the courier takes a receipt that it cannot read to the
 	// dead letters of its own side, where somebody looks.
@@ -237,7 +243,7 @@ func (m *Mailbox) newKey(p MailboxProps) awsapigateway.ApiKey {
 // timeout: Lambda asks for six times as long.
 func visibilityOf(timeout time.Duration) time.Duration { return 6 * timeout }
 
-func (props *MailboxProps) resolve(id string) MailboxProps {
+func (props *MailboxProps) resolve(scope constructs.Construct, id string) MailboxProps {
 	var p MailboxProps
 	if props != nil {
 		p = *props
@@ -248,6 +254,7 @@ func (props *MailboxProps) resolve(id string) MailboxProps {
 	bad.check(p.Quota >= 0, "Quota", p.Quota, "at least 1 request", "leave it out for no quota")
 	bad.check(p.QuotaPeriod == "" || p.Quota > 0, "QuotaPeriod", p.QuotaPeriod, "a period only beside a Quota", "set Quota, or leave out QuotaPeriod")
 	bad.checkAge(p.OldestMessageAge)
+	bad.checkQueue(scope, "DeadLetterQueue", p.DeadLetterQueue)
 	bad.report("Mailbox", id)
 
 	p.Rate = or(p.Rate, 100)

@@ -4,6 +4,10 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
+	"github.com/aws/constructs-go/constructs/v10"
 )
 
 // problems collects all that is wrong with the props of one construct.
@@ -14,6 +18,25 @@ func (p *problems) check(ok bool, prop string, got any, expected, change string)
 	if !ok {
 		*p = append(*p, fmt.Sprintf("%s: got %v, expected %s: %s", prop, got, expected, change))
 	}
+}
+
+// checkRegion notes a given resource that is known to be in another region than
+// the stack.
+func (p *problems) checkRegion(scope constructs.Construct, prop string, resource awscdk.IResource) {
+	stack, in := awscdk.Stack_Of(scope).Region(), resource.Env().Region
+	if *awscdk.Token_IsUnresolved(stack) || *awscdk.Token_IsUnresolved(in) {
+		return
+	}
+	p.check(*in == *stack, prop, "one in "+*in, "one in "+*stack+", where the stack is", "give another, or move the stack")
+}
+
+// checkQueue notes a given queue that cannot serve.
+func (p *problems) checkQueue(scope constructs.Construct, prop string, queue awssqs.IQueue) {
+	if queue == nil {
+		return
+	}
+	p.check(!*queue.Fifo(), prop, "a FIFO queue", "a standard queue", "leave it out for a new one")
+	p.checkRegion(scope, prop, queue)
 }
 
 // report panics with every problem noted, if there is one.

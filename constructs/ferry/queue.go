@@ -3,6 +3,7 @@ package ferry
 import (
 	"time"
 
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
@@ -11,6 +12,16 @@ import (
 // retention is the longest that SQS keeps a message. Every queue keeps its
 // messages that long, since SQS drops them without a word when it ends.
 const retention = 14 * 24 * time.Hour
+
+// grantQueueKeys lets role send to the queues and receive from them, as far as
+// that takes their keys.
+func grantQueueKeys(role awsiam.Role, queues ...awssqs.IQueue) {
+	for _, queue := range queues {
+		if key := queue.EncryptionMasterKey(); key != nil {
+			key.Grant(role, jsii.String("kms:Decrypt"), jsii.String("kms:GenerateDataKey"))
+		}
+	}
+}
 
 // newQueue makes a queue that is encrypted and refuses plain HTTP. With
 // deadLetters, a message received maxReceives times without being deleted goes

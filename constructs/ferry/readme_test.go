@@ -1,8 +1,13 @@
 package ferry_test
 
 import (
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -56,6 +61,32 @@ func TestReadmeListsProps(t *testing.T) {
 		}
 		if diff := cmp.Diff(want, slices.Sorted(maps.Keys(listed))); diff != "" {
 			t.Errorf("methods of %s (-code +README.md): %s", name, diff)
+		}
+	}
+}
+
+// Every exported type has an example, which compiles with the tests.
+func TestEveryTypeHasAnExample(t *testing.T) {
+	names, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	set := token.NewFileSet()
+	var files []*ast.File
+	for _, name := range names {
+		file, err := parser.ParseFile(set, name, nil, parser.ParseComments)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, file)
+	}
+	pkg, err := doc.NewFromFiles(set, files, "github.com/s3ferry/s3ferry/constructs/ferry")
+	if err != nil || len(pkg.Types) == 0 {
+		t.Fatalf("%d types, %v", len(pkg.Types), err)
+	}
+	for _, exported := range pkg.Types {
+		if len(exported.Examples) == 0 {
+			t.Errorf("%s has no example", exported.Name)
 		}
 	}
 }

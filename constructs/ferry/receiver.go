@@ -107,7 +107,7 @@ type Receiver struct {
 
 // NewReceiver makes a Receiver.
 func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *Receiver {
-	p := props.resolve(id)
+	p := props.resolve(scope, id)
 	r := &Receiver{mailbox: p.Mailbox, destination: p.DestinationBucket}
 	constructs.NewConstruct_Override(r, scope, jsii.String(id))
 
@@ -189,6 +189,7 @@ func (r *Receiver) newRole(addPrefix string) awsiam.Role {
 	role := newFunctionRole(r, "Role", "s3ferry receiver")
 	allow(role, m.inbox.QueueArn(), slices.Concat(consumeActions, []string{"sqs:SendMessage"})...)
 	allow(role, m.inboxDLQ.QueueArn(), "sqs:SendMessage")
+	grantQueueKeys(role, m.inboxDLQ)
 	allow(role, m.receipts.QueueArn(), "sqs:SendMessage")
 	allow(role, r.trust.ParameterArn(), "ssm:GetParameter")
 	// With s3:ListBucket a missing key is a 404, without it a 403.
@@ -207,7 +208,7 @@ func (props *ReceiverProps) network() network {
 	return network{vpc: props.VPC, subnets: props.Subnets, groups: props.SecurityGroups}
 }
 
-func (props *ReceiverProps) resolve(id string) ReceiverProps {
+func (props *ReceiverProps) resolve(scope constructs.Construct, id string) ReceiverProps {
 	var p ReceiverProps
 	if props != nil {
 		p = *props
@@ -218,6 +219,9 @@ func (props *ReceiverProps) resolve(id string) ReceiverProps {
 	if p.Mailbox != nil {
 		bad.check(p.Mailbox.receiver == "", "Mailbox", "that of "+p.Mailbox.receiver, "one without a receiver",
 			"make another: two receivers would take each other's transfers")
+	}
+	if p.DestinationBucket != nil {
+		bad.checkRegion(scope, "DestinationBucket", p.DestinationBucket)
 	}
 	bad.checkMapping(p)
 	bad.checkNetwork(p.network())

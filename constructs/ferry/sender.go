@@ -64,6 +64,18 @@ type SenderProps struct {
 	Suffix string
 	// EncryptionKey encrypts the objects of a new bucket. Default: a key of S3's.
 	EncryptionKey awskms.IKey
+
+	// Outbox is a standard queue that is told of SourceBucket's new objects
+	// already, by S3 or EventBridge and in their own words: for a bucket whose
+	// notifications have no room for another queue. The sender takes every message
+	// from it, and makes neither a notification nor a rule. Its visibility timeout
+	// has to be 6 minutes at least, and its retention, redrive policy and alarms
+	// are yours. Default: a new queue.
+	Outbox awssqs.IQueue
+	// DeadLetterQueue is a standard queue that takes what is given up, from this
+	// sender only: s3ferry redrive puts what is in it into the outbox. The policy of
+	// an imported one has to let EventBridge send to it. Default: a new queue.
+	DeadLetterQueue awssqs.IQueue
 	// URLLife is how long a signed URL should work, a minute to an hour. It ends
 	// earlier when the credentials it is signed with do. Default: an hour.
 	URLLife time.Duration
@@ -108,24 +120,29 @@ type Sender struct {
 
 	source     awss3.IBucket
 	events     Events // of source
-	outbox     awssqs.Queue
-	outboxDLQ  awssqs.Queue
+	outbox     awssqs.IQueue
+	outboxDLQ  awssqs.IQueue
 	secret     awssecretsmanager.ISecret
 	role       awsiam.Role
 	signerRole awsiam.Role
 	urlLife    time.Duration
+	notified   []Source // whose buckets got a notification
 	function   awslambda.Function
 	courier    awslambda.Function
 }
 
 // NewSender makes a Sender. Nil props mean the defaults.
 func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sender {
-	p := props.resolve(id)
+	p := props.resolve(scope, id)
 	s := &Sender{urlLife: p.URLLife}
 	constructs.NewConstruct_Override(s, scope, jsii.String(id))
 
-	s.outboxDLQ = newQueue(s, "OutboxDeadLetters", time.Minute, nil, 0)
-	s.outbox = newQueue(s, "Outbox", visibilityOf(senderTimeout), s.outboxDLQ, outboxReceives)
+	if s.outboxDLQ = p.DeadLetterQueue; s.outboxDLQ == nil {
+		s.outboxDLQ = newQueue(s, "OutboxDeadLetters", time.Minute, nil, 0)
+	}
+	if s.outbox = p.Outbox; s.outbox == nil {
+		s.outbox = newQueue(s, "Outbox", visibilityOf(senderTimeout), s.outboxDLQ, outboxReceives)
+	}
 	source := p.source()
 	s.source, s.events = s.newSource(s, source, p.EncryptionKey), source.events()
 	s.secret = s.newLinkSecret()
@@ -200,6 +217,7 @@ func (s *Sender) GrantLink(grantee awsiam.IGrantable) awsiam.Grant {
 // the outbox. What has to be made for that is made in scope.
 func (s *Sender) newSource(scope constructs.Construct, source Source, key awskms.IKey) awss3.IBucket {
 	switch {
+	case source.events() == toldAlready:
 	case source.Bucket == nil:
 		return s.newNotifyingBucket(scope, source, key)
 	case source.events() == Notifications:
@@ -207,6 +225,7 @@ func (s *Sender) newSource(scope constructs.Construct, source Source, key awskms
 		if source.Prefix != "" || source.Suffix != "" {
 			filters = append(filters, &awss3.NotificationKeyFilter{Prefix: jsii.String(source.Prefix), Suffix: jsii.String(source.Suffix)})
 		}
+		s.notified = append(s.notified, source)
 		source.Bucket.AddEventNotification(awss3.EventType_OBJECT_CREATED, awss3notifications.NewSqsDestination(s.outbox), filters...)
 	default:
 		s.addEventRule(scope, source)
@@ -302,6 +321,7 @@ func (s *Sender) newSignerRole() awsiam.Role {
 func (s *Sender) grantSender() {
 	allow(s.role, s.outbox.QueueArn(), consumeActions...)
 	allow(s.role, s.outboxDLQ.QueueArn(), "sqs:SendMessage")
+	grantQueueKeys(s.role, s.outbox, s.outboxDLQ)
 	allow(s.role, s.secret.SecretArn(), "secretsmanager:GetSecretValue")
 	allow(s.role, s.signerRole.RoleArn(), "sts:AssumeRole")
 }
@@ -326,20 +346,32 @@ func (s *Sender) grantRead(bucket awss3.IBucket, prefix string) {
 }
 
 func (props *SenderProps) source() Source {
-	return Source{Bucket: props.SourceBucket, Events: props.SourceEvents, Prefix: props.Prefix, Suffix: props.Suffix}
+	source := Source{Bucket: props.SourceBucket, Events: props.SourceEvents, Prefix: props.Prefix, Suffix: props.Suffix}
+	if props.Outbox != nil && props.SourceEvents == "" {
+		source.Events = toldAlready
+	}
+	return source
 }
 
 func (props *SenderProps) network() network {
 	return network{vpc: props.VPC, subnets: props.Subnets, groups: props.SecurityGroups}
 }
 
-func (props *SenderProps) resolve(id string) SenderProps {
+func (props *SenderProps) resolve(scope constructs.Construct, id string) SenderProps {
 	var p SenderProps
 	if props != nil {
 		p = *props
 	}
 	var bad problems
-	bad.checkSource("Source", p.source())
+	bad.checkSource(scope, "Source", p.source())
+	bad.check(p.Outbox == nil || p.SourceBucket != nil, "Outbox", "a queue", "one beside a SourceBucket",
+		"give the bucket that it is told of, or leave it out: a new bucket notifies a new queue")
+	bad.check(p.Outbox == nil || p.SourceEvents == "", "SourceEvents", p.SourceEvents, "nothing beside an Outbox",
+		"leave it out: the queue is told of new objects already")
+	bad.check(p.Outbox == nil || p.DeadLetterQueue == nil || *p.Outbox.QueueArn() != *p.DeadLetterQueue.QueueArn(),
+		"DeadLetterQueue", "the Outbox", "another queue", "leave it out for a new one")
+	bad.checkQueue(scope, "Outbox", p.Outbox)
+	bad.checkQueue(scope, "DeadLetterQueue", p.DeadLetterQueue)
 	bad.check(p.EncryptionKey == nil || p.SourceBucket == nil, "EncryptionKey", "a key", "none beside a SourceBucket",
 		"leave it out, and import the bucket with its own key: awss3.Bucket_FromBucketAttributes")
 	bad.check(p.URLLife == 0 || p.URLLife >= time.Minute && p.URLLife <= maxURLLife,

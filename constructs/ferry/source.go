@@ -23,9 +23,12 @@ type Source struct {
 	Suffix string
 }
 
+// toldAlready is how a bucket tells an outbox that was given.
+const toldAlready Events = "Outbox"
+
 // events is how the bucket tells of new objects, a new one included.
 func (s Source) events() Events {
-	if s.Bucket == nil {
+	if s.Bucket == nil && s.Events != toldAlready {
 		return Notifications
 	}
 	return or(s.Events, EventBridge)
@@ -36,7 +39,12 @@ func (s Source) events() Events {
 // common, ReceiverProps.AddPrefix tells their objects apart.
 func (s *Sender) AddSource(id string, source Source) awss3.IBucket {
 	var bad problems
-	bad.checkSource("", source)
+	bad.checkSource(s, "", source)
+	if s.events == toldAlready {
+		bad.check(source.Bucket != nil && source.Events == "", "Events", source.events(), "nothing, and a Bucket, beside the Outbox of the sender",
+			"give a bucket that the queue is told of already, or another sender")
+		source.Events = toldAlready
+	}
 	bad.report("Source", id)
 
 	scope := constructs.NewConstruct(s, jsii.String(id))
@@ -47,17 +55,45 @@ func (s *Sender) AddSource(id string, source Source) awss3.IBucket {
 
 // checkSource checks what is given of a source; name is put before the names of
 // the props that say what they are of.
-func (p *problems) checkSource(name string, source Source) {
-	p.check(source.Events == "" || source.Events == EventBridge || source.Events == Notifications,
+func (p *problems) checkSource(scope constructs.Construct, name string, source Source) {
+	p.check(source.Events == "" || source.Events == toldAlready || source.Events == EventBridge || source.Events == Notifications,
 		name+"Events", source.Events, "EventBridge or Notifications", "use one of the package's constants")
-	p.check(source.Events == "" || source.Bucket != nil, name+"Events", source.Events,
+	p.check(source.Events == "" || source.Events == toldAlready || source.Bucket != nil, name+"Events", source.Events,
 		fmt.Sprintf("nothing without a %sBucket", name), "give the bucket, or leave it out: a new bucket notifies the outbox itself")
 	p.check(*awscdk.Token_IsUnresolved(source.Prefix) || !strings.ContainsAny(source.Prefix, "*?$"),
 		"Prefix", source.Prefix, "text without * ? $", "IAM reads these as patterns: shorten the prefix to what is before them")
 	if source.Bucket != nil {
 		p.check(!ofASender(source.Bucket), name+"Bucket", "that of another sender", "one that tells EventBridge of its objects",
 			"make it with awss3.NewBucket and EventBridgeEnabled, and give it to both")
+		p.checkRegion(scope, name+"Bucket", source.Bucket)
 	}
+	if source.Bucket != nil && source.Events == Notifications {
+		p.checkOverlap(scope, name, source)
+	}
+}
+
+// checkOverlap reports a notification that S3 would refuse beside one that
+// another sender of the app asks for. What else the bucket has is known to S3
+// only, which then fails the deployment and leaves the bucket as it was.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-how-to-filtering.html
+func (p *problems) checkOverlap(scope constructs.Construct, name string, source Source) {
+	for _, c := range *scope.Node().Root().Node().FindAll(constructs.ConstructOrder_PREORDER) {
+		other, ok := c.(*Sender)
+		if !ok {
+			continue
+		}
+		for _, theirs := range other.notified {
+			p.check(*theirs.Bucket.BucketName() != *source.Bucket.BucketName() || !source.overlaps(theirs),
+				name+"Events", source.Events, "other keys than "+*other.Node().Path()+" is notified of by this bucket",
+				"use EventBridge, which tells several, or prefixes of which none begins with another")
+		}
+	}
+}
+
+// overlaps reports whether a key can be both sources'.
+func (s Source) overlaps(other Source) bool {
+	return (strings.HasPrefix(s.Prefix, other.Prefix) || strings.HasPrefix(other.Prefix, s.Prefix)) &&
+		(strings.HasSuffix(s.Suffix, other.Suffix) || strings.HasSuffix(other.Suffix, s.Suffix))
 }
 
 // ofASender reports whether a sender made the bucket, which then notifies that
