@@ -25,6 +25,7 @@ type demoFlags struct {
 	from        string
 	objects     int
 	size, large int64
+	iam         bool
 	json        bool
 }
 
@@ -50,6 +51,7 @@ one that is overwritten while it is on its way; or it is a directory of yours.`,
 	flags.IntVar(&f.objects, "objects", 200, "number of small objects")
 	flags.Int64Var(&f.size, "size", 16<<10, "`BYTES` of a small object")
 	flags.Int64Var(&f.large, "large", 256<<20, "`BYTES` of the large object; 0 for none")
+	flags.Var((*authorization)(&f.iam), "authorization", authorizationUsage)
 	flags.BoolVar(&f.json, "json", false, "print the report as JSON")
 	command.MarkFlagsMutuallyExclusive("from", "objects")
 	command.MarkFlagsMutuallyExclusive("from", "size")
@@ -80,7 +82,7 @@ func runDemo(cmd *cobra.Command, f demoFlags) (err error) {
 	}
 	ctx := cmd.Context()
 	tellPerson(cmd, "Building the functions and starting both sides; the first time takes a minute.")
-	cloud, err := localcloud.Start(ctx, localcloud.Options{})
+	cloud, err := localcloud.Start(ctx, localcloud.Options{IAM: f.iam})
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -54,12 +55,37 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 	flags.IntVar(&options.DestPort, "dest-port", 0, "port of the destination S3 server (default: a free one)")
 	flags.IntVar(&options.APIPort, "api-port", 0, "port of the mailbox API (default: a free one)")
 	flags.StringVar(&options.PresignEndpoint, "presign-endpoint", "", "`URL` that goes into signed URLs instead of the source's: scheme, IP address or localhost, port")
+	flags.Var((*authorization)(&options.IAM), "authorization", authorizationUsage)
 	flags.IntVar(&options.ReceiverConcurrency, "receiver-concurrency", 4, "receivers at once")
 	flags.DurationVar(&options.URLLife, "url-life", 15*time.Minute, "`LIFE` of signed URLs")
 	flags.StringArrayVar(&variables, "env", nil, "variable `NAME=VALUE` of the functions, such as S3FERRY_ADD_PREFIX=in/; may be repeated")
 	flags.BoolVar(&verbose, "verbose", false, "print the functions' logs to standard error instead of DIR/"+localcloud.LogFile)
 	return command
 }
+
+// authorization is the flag of what the mailbox API asks of a request beside its
+// key: true is IAM.
+type authorization bool
+
+func (a *authorization) String() string {
+	if *a {
+		return "iam"
+	}
+	return "apiKey"
+}
+
+func (a *authorization) Set(text string) error {
+	switch text {
+	case "apiKey", "iam":
+		*a = text == "iam"
+		return nil
+	}
+	return errors.New("expected apiKey or iam")
+}
+
+func (*authorization) Type() string { return "MODE" }
+
+const authorizationUsage = "of the mailbox API: apiKey, or iam, which asks for signed requests, too"
 
 func runLocal(cmd *cobra.Command, options localcloud.Options) error {
 	ctx := cmd.Context()

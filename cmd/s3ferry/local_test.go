@@ -32,14 +32,15 @@ func TestExitCodes(t *testing.T) {
 		want   int
 		stderr string
 	}{
-		"help":               {[]string{"local", "--help"}, exitOK, ""},
-		"version":            {[]string{"--version"}, exitOK, ""},
-		"unknown command":    {[]string{"swim"}, exitUsage, `unknown command "swim"`},
-		"unknown flag":       {[]string{"local", "--depth", "3"}, exitUsage, "unknown flag: --depth"},
-		"an argument":        {[]string{"local", "here"}, exitUsage, "here"},
-		"port that is none":  {[]string{"local", "--api-port", "x"}, exitUsage, "--api-port"},
-		"endpoint by a name": {[]string{"local", "--presign-endpoint", "http://example.com:1"}, exitFailed, "expected scheme, IP address and port"},
-		"no receivers":       {[]string{"local", "--receiver-concurrency", "-1"}, exitFailed, "receiver concurrency: got -1"},
+		"help":                       {[]string{"local", "--help"}, exitOK, ""},
+		"version":                    {[]string{"--version"}, exitOK, ""},
+		"unknown command":            {[]string{"swim"}, exitUsage, `unknown command "swim"`},
+		"unknown flag":               {[]string{"local", "--depth", "3"}, exitUsage, "unknown flag: --depth"},
+		"an argument":                {[]string{"local", "here"}, exitUsage, "here"},
+		"port that is none":          {[]string{"local", "--api-port", "x"}, exitUsage, "--api-port"},
+		"authorization that is none": {[]string{"local", "--authorization", "none"}, exitUsage, "expected apiKey or iam"},
+		"endpoint by a name":         {[]string{"local", "--presign-endpoint", "http://example.com:1"}, exitFailed, "expected scheme, IP address and port"},
+		"no receivers":               {[]string{"local", "--receiver-concurrency", "-1"}, exitFailed, "receiver concurrency: got -1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := newRoot()

@@ -81,7 +81,7 @@ func (c *Courier) Handle(ctx context.Context) error {
 		switch {
 		case readErr != nil:
 			err = fmt.Errorf("%w; reading the link secret again: %w", err, readErr)
-		case fresh.APIURL != secret.APIURL || !fresh.APIKey.Equal(secret.APIKey):
+		case !fresh.SameDoor(secret):
 			err = c.drain(ctx, fresh, &round)
 		}
 	}
@@ -95,7 +95,7 @@ func (c *Courier) Handle(ctx context.Context) error {
 
 // drain fetches receipts in several loops at once until each found none.
 func (c *Courier) drain(ctx context.Context, secret link.Secret, round *tally) error {
-	client := &mailbox.Client{HTTP: c.HTTP, URL: secret.APIURL, Key: secret.APIKey}
+	client := mailbox.New(c.HTTP, secret)
 	errs := make([]error, loops)
 	var wg sync.WaitGroup
 	for i := range errs {

@@ -18,6 +18,10 @@ import (
 // KeyHeader carries the API key of every request.
 const KeyHeader = "X-Api-Key"
 
+// SigningName is the service that requests are signed for, where the API's
+// authorization is IAM.
+const SigningName = "execute-api"
+
 // MaxEntries is the most entries of one request, which is SQS's own batch limit.
 const MaxEntries = 10
 

@@ -29,20 +29,49 @@ type Secret struct {
 	APIURL     string        // of the mailbox API's stage; without a slash at the end
 	APIKey     secret.String // value of the API key
 	SigningKey wire.SigningKey
+	// Credentials sign every request to the API. Zero: the API asks for none.
+	Credentials Credentials
+}
+
+// Credentials are the access key of a user in the receiving partition who may do
+// nothing but call the mailbox API.
+type Credentials struct {
+	AccessKeyID     string
+	SecretAccessKey secret.String
+	Region          string // of the API
+}
+
+// SameDoor reports whether both lead to one mailbox with the same keys to it.
+func (s Secret) SameDoor(other Secret) bool {
+	a, b := s.Credentials, other.Credentials
+	return s.APIURL == other.APIURL && s.APIKey.Equal(other.APIKey) &&
+		a.AccessKeyID == b.AccessKeyID && a.SecretAccessKey.Equal(b.SecretAccessKey) && a.Region == b.Region
 }
 
 type secretDocument struct {
 	APIURL     string          `json:"apiUrl"`
 	APIKey     string          `json:"apiKey"`
 	SigningKey jose.JSONWebKey `json:"signingKey"`
+
+	Credentials *credentialsDocument `json:"iamCredentials,omitempty"`
+}
+
+type credentialsDocument struct {
+	AccessKeyID     string `json:"accessKeyId"`
+	SecretAccessKey string `json:"secretAccessKey"`
+	Region          string `json:"region"`
 }
 
 // EncodeSecret returns s as it is kept, in the clear.
 func EncodeSecret(s Secret) ([]byte, error) {
-	return json.Marshal(secretDocument{
+	document := secretDocument{
 		APIURL: s.APIURL, APIKey: s.APIKey.Reveal(),
 		SigningKey: jose.JSONWebKey{Key: s.SigningKey.Key, KeyID: s.SigningKey.ID, Algorithm: string(jose.EdDSA), Use: "sig"},
-	})
+	}
+	if c := s.Credentials; c.AccessKeyID != "" {
+		document.Credentials = &credentialsDocument{c.AccessKeyID, c.SecretAccessKey.Reveal(), c.Region}
+	}
+	return json.Marshal(document) //nolint:gosec // keeping secrets is what it is for
 }
 
 // DecodeSecret reads the link secret. An empty one, or {}, is ErrNotLinked. The
@@ -75,13 +104,22 @@ func DecodeSecret(document []byte) (Secret, error) {
 	if len(problems) == 0 && (!ok || doc.SigningKey.KeyID == "") {
 		problems = append(problems, errors.New("signingKey: expected an Ed25519 private JWK with a kid"))
 	}
+	s := Secret{
+		APIURL: strings.TrimSuffix(doc.APIURL, "/"), APIKey: secret.New(doc.APIKey),
+		SigningKey: wire.SigningKey{ID: doc.SigningKey.KeyID, Key: key},
+	}
+	if _, ok := d["iamCredentials"]; ok {
+		var c credentialsDocument
+		member("iamCredentials", &c)
+		if c.AccessKeyID == "" || c.SecretAccessKey == "" || c.Region == "" {
+			problems = append(problems, errors.New("iamCredentials: expected accessKeyId, secretAccessKey and region"))
+		}
+		s.Credentials = Credentials{c.AccessKeyID, secret.New(c.SecretAccessKey), c.Region}
+	}
 	if len(problems) > 0 {
 		return Secret{}, fmt.Errorf("read link secret: %w: run `s3ferry link` again", errors.Join(problems...))
 	}
-	return Secret{
-		APIURL: strings.TrimSuffix(doc.APIURL, "/"), APIKey: secret.New(doc.APIKey),
-		SigningKey: wire.SigningKey{ID: doc.SigningKey.KeyID, Key: key},
-	}, nil
+	return s, nil
 }
 
 // Trust is whom the receiver believes, and what they may send.

@@ -28,6 +28,9 @@ func TestSecretRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if bytes.Contains(document, []byte("iamCredentials")) {
+		t.Errorf("credentials that are not there are in %s", document)
+	}
 	// CloudFormation's output ends with a slash.
 	got, err := link.DecodeSecret(bytes.Replace(document, []byte(`/v1"`), []byte(`/v1/"`), 1))
 	if err != nil {
@@ -35,6 +38,44 @@ func TestSecretRoundTrip(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestSecretWithCredentials(t *testing.T) {
+	want := link.Secret{
+		APIURL: "https://x/v1", APIKey: secret.New("k"), SigningKey: wire.SigningKey{ID: "a", Key: key},
+		Credentials: link.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret.New("hunter2"), Region: "cn-north-1"},
+	}
+	document, err := link.EncodeSecret(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := link.DecodeSecret(document)
+	if err != nil || !cmp.Equal(want, got) || !got.SameDoor(want) {
+		t.Errorf("got %v, %s", err, cmp.Diff(want, got))
+	}
+	for _, lacking := range []string{"accessKeyId", "secretAccessKey", "region"} {
+		_, err := link.DecodeSecret(bytes.Replace(document, []byte(lacking), []byte("x"), 1))
+		if err == nil || !strings.Contains(err.Error(), "iamCredentials: expected") || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("without %s: got %v", lacking, err)
+		}
+	}
+	for name, change := range map[string]func(*link.Secret){
+		"URL":               func(s *link.Secret) { s.APIURL += "x" },
+		"API key":           func(s *link.Secret) { s.APIKey = secret.New("l") },
+		"no credentials":    func(s *link.Secret) { s.Credentials = link.Credentials{} },
+		"access key ID":     func(s *link.Secret) { s.Credentials.AccessKeyID = "AKIA2" },
+		"secret access key": func(s *link.Secret) { s.Credentials.SecretAccessKey = secret.New("x") },
+		"region":            func(s *link.Secret) { s.Credentials.Region = "cn-northwest-1" },
+	} {
+		other := want
+		if change(&other); other.SameDoor(want) {
+			t.Errorf("another %s is the same door", name)
+		}
+	}
+	other := want
+	if other.SigningKey.ID = "b"; !other.SameDoor(want) {
+		t.Error("another signing key is another door")
 	}
 }
 

@@ -2,6 +2,7 @@ package linking
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -11,12 +12,15 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/apigateway"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/secret"
+	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
 // Parameters is what the receiving side asks of *ssm.Client.
@@ -30,6 +34,12 @@ type APIKeys interface {
 	GetApiKey(context.Context, *apigateway.GetApiKeyInput, ...func(*apigateway.Options)) (*apigateway.GetApiKeyOutput, error)
 }
 
+// AccessKeys is where the receiving side keeps the access key of the sender, if
+// its mailbox asks for one: *secretsmanager.Client.
+type AccessKeys interface {
+	GetSecretValue(context.Context, *secretsmanager.GetSecretValueInput, ...func(*secretsmanager.Options)) (*secretsmanager.GetSecretValueOutput, error)
+}
+
 // Queues is what the receiving side asks of *sqs.Client.
 type Queues interface {
 	GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error)
@@ -38,6 +48,7 @@ type Queues interface {
 var (
 	_ Parameters = (*ssm.Client)(nil)
 	_ APIKeys    = (*apigateway.Client)(nil)
+	_ AccessKeys = (*secretsmanager.Client)(nil)
 	_ Queues     = (*sqs.Client)(nil)
 )
 
@@ -48,6 +59,7 @@ type China struct {
 	CloudFormation CloudFormation
 	Parameters     Parameters
 	APIKeys        APIKeys
+	AccessKeys     AccessKeys
 	Queues         Queues
 	Buckets        Buckets
 }
@@ -61,7 +73,8 @@ func OpenChina(ctx context.Context, s Side) (*China, error) {
 	}
 	return &China{
 		Side: s, STS: sts.NewFromConfig(cfg), CloudFormation: cloudformation.NewFromConfig(cfg),
-		Parameters: ssm.NewFromConfig(cfg), APIKeys: apigateway.NewFromConfig(cfg), Queues: sqs.NewFromConfig(cfg),
+		Parameters: ssm.NewFromConfig(cfg), APIKeys: apigateway.NewFromConfig(cfg),
+		AccessKeys: secretsmanager.NewFromConfig(cfg), Queues: sqs.NewFromConfig(cfg),
 		Buckets: s3.NewFromConfig(cfg),
 	}, nil
 }
@@ -72,11 +85,17 @@ type chinaState struct {
 	stack     string
 	url       string // of the mailbox API's stage, without a slash at the end
 	apiKey    secret.String
-	parameter string // with the trust document
+	accessKey link.Credentials // zero: the API asks for none
+	parameter string           // with the trust document
 	trust     trust
 	inbox     string // URL
 
 	bucket, region string // of the destination
+}
+
+// secretWith is the link secret of a sender that signs transfers with key.
+func (c chinaState) secretWith(key wire.SigningKey) link.Secret {
+	return link.Secret{APIURL: c.url, APIKey: c.apiKey, SigningKey: key, Credentials: c.accessKey}
 }
 
 func (c *China) read(ctx context.Context) (chinaState, error) {
@@ -94,9 +113,12 @@ func (c *China) read(ctx context.Context) (chinaState, error) {
 		parameter: outputs["TrustParameterName"], inbox: outputs["InboxUrl"],
 		bucket: outputs["DestinationBucketName"], region: outputs["DestinationBucketRegion"],
 	}
-	var errs [2]error
+	var errs [3]error
 	state.apiKey, errs[0] = c.readAPIKey(ctx, outputs["MailboxApiKeyId"])
 	state.trust, errs[1] = c.readTrust(ctx, state.parameter)
+	if arn := outputs[accessKeyOutput]; arn != "" {
+		state.accessKey, errs[2] = c.readAccessKey(ctx, arn)
+	}
 	return state, errors.Join(errs[:]...)
 }
 
@@ -116,6 +138,23 @@ func (c *China) readAPIKey(ctx context.Context, id string) (secret.String, error
 		return secret.String{}, fmt.Errorf("profile %q: API Gateway does not tell the value of API key %s", c.Profile, id)
 	}
 	return secret.New(*out.Value), nil
+}
+
+// accessKeyOutput is the output of a stack whose mailbox asks for signed
+// requests, and of no other.
+const accessKeyOutput = "MailboxAccessKeySecretArn"
+
+// readAccessKey reads what requests to the mailbox are signed with.
+func (c *China) readAccessKey(ctx context.Context, arn string) (link.Credentials, error) {
+	out, err := c.AccessKeys.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &arn})
+	if err != nil {
+		return link.Credentials{}, c.explain("read secret "+arn, "secretsmanager:GetSecretValue on it", err)
+	}
+	var key struct{ AccessKeyID, SecretAccessKey string }
+	if err := json.Unmarshal([]byte(aws.ToString(out.SecretString)), &key); err != nil || key.AccessKeyID == "" || key.SecretAccessKey == "" {
+		return link.Credentials{}, fmt.Errorf("profile %q: secret %s is no access key: deploy stack %s again", c.Profile, arn, c.Stack)
+	}
+	return link.Credentials{AccessKeyID: key.AccessKeyID, SecretAccessKey: secret.New(key.SecretAccessKey), Region: c.Region}, nil
 }
 
 // readTrust reads the trust document in a parameter, at the version after a

@@ -54,6 +54,23 @@ type door struct {
 	Request string `json:"request"` // fingerprint of what is answered
 	APIURL  string `json:"apiUrl"`
 	APIKey  string `json:"apiKey"`
+
+	AccessKey *accessKey `json:"accessKey,omitempty"` // to sign requests with, if the API asks for that
+}
+
+type accessKey struct {
+	ID     string `json:"id"`
+	Secret string `json:"secret"`
+	Region string `json:"region"`
+}
+
+// door is what the state's mailbox tells whoever answers request.
+func (c chinaState) door(request string) door {
+	d := door{Request: request, APIURL: c.url, APIKey: c.apiKey.Reveal()}
+	if k := c.accessKey; k.AccessKeyID != "" {
+		d.AccessKey = &accessKey{k.AccessKeyID, k.SecretAccessKey.Reveal(), k.Region}
+	}
+	return d
 }
 
 // pendingLink is what the sending side keeps until it has the answer, beside the
@@ -177,7 +194,7 @@ func (l *Linker) Answer(ctx context.Context, c *China, content []byte, o Options
 	if err := errors.Join(state.checkOwner(nameOf(id), r.Replaces, r.Sources[0].Bucket, id), c.checkDestination(ctx, state)); err != nil {
 		return nil, err
 	}
-	sealed, err := seal(r, door{Request: fingerprint(r), APIURL: state.url, APIKey: state.apiKey.Reveal()})
+	sealed, err := seal(r, state.door(fingerprint(r)))
 	if err != nil {
 		return nil, err
 	}
@@ -282,9 +299,11 @@ func (p pendingLink) open(a answer) (link.Secret, error) {
 		return link.Secret{}, errors.New("the request that waits has no signing key: export again with --rotate")
 	}
 	// As strict as the functions will be.
-	document, err := link.EncodeSecret(link.Secret{
-		APIURL: d.APIURL, APIKey: secret.New(d.APIKey), SigningKey: wire.SigningKey{ID: p.SigningKey.KeyID, Key: key},
-	})
+	s := link.Secret{APIURL: d.APIURL, APIKey: secret.New(d.APIKey), SigningKey: wire.SigningKey{ID: p.SigningKey.KeyID, Key: key}}
+	if k := d.AccessKey; k != nil {
+		s.Credentials = link.Credentials{AccessKeyID: k.ID, SecretAccessKey: secret.New(k.Secret), Region: k.Region}
+	}
+	document, err := link.EncodeSecret(s)
 	if err != nil {
 		return link.Secret{}, fmt.Errorf("encode link secret: %w", err)
 	}

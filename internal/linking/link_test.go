@@ -647,7 +647,7 @@ func TestStatus(t *testing.T) {
 	w.setTrust(othersTrust)
 	w.control.PutAPIKey("key-id", "another")
 	want := []string{
-		"the link secret has another API key than the mailbox",
+		"the link secret has another API key or access key than the mailbox",
 		"the receiver does not trust key " + second.KeyID, "the receiver does not allow source bucket my-source",
 	}
 	if s := status(true, true); s.Linked || !slices.Equal(s.Why, want) || *s.Global.Key.Days != 0 {

@@ -165,8 +165,8 @@ func newPlan(g globalState, c chinaState, o Options, now time.Time) (plan, error
 		}
 		p.key = key
 	}
-	p.secret = link.Secret{APIURL: c.url, APIKey: c.apiKey, SigningKey: p.key}
-	p.write = p.fresh || g.secret.APIURL != c.url || !g.secret.APIKey.Equal(c.apiKey)
+	p.secret = c.secretWith(p.key)
+	p.write = p.fresh || !g.secret.SameDoor(p.secret)
 	for _, k := range c.trust.keys {
 		switch {
 		case k.id == p.key.ID:

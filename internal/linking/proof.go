@@ -30,8 +30,7 @@ func (l *Linker) prove(ctx context.Context, s link.Secret, source link.Source) e
 	wait, cancel := context.WithTimeout(ctx, times.Proof)
 	defer cancel()
 	p := proof{
-		client: &mailbox.Client{HTTP: l.http(), URL: s.APIURL, Key: s.APIKey},
-		key:    s.SigningKey, source: source,
+		client: mailbox.New(l.http(), s), key: s.SigningKey, source: source,
 	}
 	start := time.Now()
 	err := p.run(wait, times)

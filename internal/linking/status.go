@@ -148,8 +148,8 @@ func (c chinaState) why(g globalState, asked bool) []string {
 	var why []string
 	if g.secret.APIURL != c.url {
 		why = append(why, "the link secret leads to "+g.secret.APIURL+", and the mailbox is "+c.url)
-	} else if !g.secret.APIKey.Equal(c.apiKey) {
-		why = append(why, "the link secret has another API key than the mailbox")
+	} else if !g.secret.SameDoor(c.secretWith(g.secret.SigningKey)) {
+		why = append(why, "the link secret has another API key or access key than the mailbox")
 	}
 	if !c.trust.trusts(g.secret.SigningKey) {
 		why = append(why, "the receiver does not trust key "+g.secret.SigningKey.ID)

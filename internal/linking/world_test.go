@@ -41,6 +41,7 @@ type world struct {
 	secretARN string
 	api       string // URL of the stage
 	events    string // output SourceEvents
+	accessKey link.Credentials
 
 	fault   func(region, action string) *control.Error
 	knock   func(http.ResponseWriter) bool // answers in place of the API
@@ -54,7 +55,14 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t}
+	return newWorldWith(t, link.Credentials{})
+}
+
+// newWorldWith is newWorld where requests to the mailbox have to be signed with
+// the access key, unless it is zero.
+func newWorldWith(t *testing.T, accessKey link.Credentials) *world {
+	t.Helper()
+	w := &world{t: t, accessKey: accessKey}
 	var handler http.Handler
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { handler.ServeHTTP(rw, r) }))
 	t.Cleanup(server.Close)
@@ -72,7 +80,7 @@ func newWorld(t *testing.T) *world {
 	handler = w.control
 
 	gateway, err := apigw.New(apigw.Config{
-		Stage: "v1", Key: secret.New(apiKey), SQS: server.URL,
+		Stage: "v1", Key: secret.New(apiKey), AccessKey: accessKey, SQS: server.URL,
 		Queues: map[door.Queue]string{door.Inbox: w.inbox.URL(), door.Receipts: w.receipts.URL()},
 	})
 	if err != nil {
@@ -120,10 +128,17 @@ func (w *world) stacks(global, china string) {
 		"LinkSecretArn": w.secretARN, "SourceBucketName": source.Bucket, "SourceBucketRegion": source.Region,
 		"OutboxUrl": "https://sqs.us-east-1.amazonaws.com/000000000000/outbox", "SourceEvents": w.events,
 	}})
-	w.control.PutStack(control.Stack{Region: "cn-north-1", Name: linking.ChinaStack, Status: china, Outputs: map[string]string{
+	outputs := map[string]string{
 		"MailboxUrl": w.api + "/", "MailboxApiKeyId": "key-id", "TrustParameterName": trustName, "InboxUrl": w.inbox.URL(),
 		"DestinationBucketName": "my-destination", "DestinationBucketRegion": "cn-north-1",
-	}})
+	}
+	if k := w.accessKey; k.AccessKeyID != "" {
+		outputs["MailboxAccessKeySecretArn"] = w.control.CreateSecret("access-key")
+		if err := w.control.PutSecret("access-key", `{"accessKeyId":"`+k.AccessKeyID+`","secretAccessKey":"`+k.SecretAccessKey.Reveal()+`"}`); err != nil {
+			w.t.Fatal(err)
+		}
+	}
+	w.control.PutStack(control.Stack{Region: "cn-north-1", Name: linking.ChinaStack, Status: china, Outputs: outputs})
 }
 
 // profiles writes what an operator has in ~/.aws.

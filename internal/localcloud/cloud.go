@@ -26,6 +26,7 @@ import (
 
 	"github.com/s3ferry/s3ferry/internal/door"
 	"github.com/s3ferry/s3ferry/internal/guard"
+	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/localcloud/apigw"
 	"github.com/s3ferry/s3ferry/internal/localcloud/control"
 	"github.com/s3ferry/s3ferry/internal/localcloud/lambda"
@@ -71,6 +72,9 @@ type Options struct {
 
 	// Gated puts a gate before each server that the functions call: see Gates.
 	Gated bool
+
+	// IAM is the mailbox API's authorization: its requests have to be signed.
+	IAM bool
 
 	ReceiverConcurrency int           // receivers at once; 0: 4
 	CourierInterval     time.Duration // 0: 2 s
@@ -118,6 +122,18 @@ type Bucket struct {
 type API struct {
 	URL string `json:"url"`
 	Key string `json:"apiKey"`
+	// With Options.IAM, what requests are signed with, for Region.
+	Region          string `json:"region,omitempty"`
+	AccessKeyID     string `json:"accessKeyId,omitempty"`
+	SecretAccessKey string `json:"secretAccessKey,omitempty"`
+}
+
+// credentials are those of the API, if it asks for any.
+func (a API) credentials() link.Credentials {
+	if a.AccessKeyID == "" {
+		return link.Credentials{}
+	}
+	return link.Credentials{AccessKeyID: a.AccessKeyID, SecretAccessKey: secret.New(a.SecretAccessKey), Region: a.Region}
 }
 
 // SQS is the queues' endpoint, which is the control plane's too. It takes any
@@ -354,10 +370,15 @@ func (c *Cloud) startStore(ctx context.Context, name string, cfg s3gw.Config) (B
 }
 
 func (c *Cloud) startAPI(context.Context) error {
-	key := newAPIKey()
-	c.secrets.add(key)
+	c.API.Key = newAPIKey()
+	c.secrets.add(c.API.Key)
+	if c.options.IAM {
+		c.API.Region = destIn
+		c.API.AccessKeyID, c.API.SecretAccessKey = newAccessKey()
+		c.secrets.add(c.API.SecretAccessKey)
+	}
 	api, err := apigw.New(apigw.Config{
-		Stage: stage, Key: secret.New(key), SQS: c.SQS.Endpoint, Rate: apiRate, Burst: apiBurst,
+		Stage: stage, Key: secret.New(c.API.Key), AccessKey: c.API.credentials(), SQS: c.SQS.Endpoint, Rate: apiRate, Burst: apiBurst,
 		Queues: map[door.Queue]string{door.Inbox: c.SQS.Queues.Inbox, door.Receipts: c.SQS.Queues.Receipts},
 	})
 	if err != nil {
@@ -367,7 +388,7 @@ func (c *Cloud) startAPI(context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listen for the mailbox API: %w", err)
 	}
-	c.API = API{URL: "http://" + listener.Addr().String() + "/" + stage, Key: key}
+	c.API.URL = "http://" + listener.Addr().String() + "/" + stage
 	c.serve(listener, api)
 	return nil
 }

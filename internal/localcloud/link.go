@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 
 	"github.com/s3ferry/s3ferry/internal/link"
@@ -13,8 +14,13 @@ import (
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
-// apiKeyID is how API Gateway names the mailbox's API key.
-const apiKeyID = "s3ferry-key"
+const (
+	// apiKeyID is how API Gateway names the mailbox's API key.
+	apiKeyID = "s3ferry-key"
+	// accessKeySecret is where the receiving side keeps what requests to the
+	// mailbox are signed with.
+	accessKeySecret = "s3ferry-access-key"
+)
 
 // What a laptop cloud has beside its Description, under these names.
 const (
@@ -36,7 +42,7 @@ func (c *Cloud) deploy(context.Context) error {
 	c.control.PutAPIKey(apiKeyID, c.API.Key)
 	c.control.PutBucket(control.Bucket{Region: sourceIn, Name: c.Source.Bucket, Queues: []string{c.queues["outbox"].ARN()}})
 	c.control.PutBucket(control.Bucket{Region: destIn, Name: c.Destination.Bucket})
-	for _, stack := range []control.Stack{
+	stacks := []control.Stack{
 		{Region: sourceIn, Name: "GlobalSender", Outputs: map[string]string{
 			"LinkSecretArn": secretARN, "SourceBucketName": c.Source.Bucket, "SourceBucketRegion": c.Source.Region, "SourceEvents": "Notifications",
 			"OutboxUrl": c.SQS.Queues.Outbox, "OutboxDeadLetterQueueUrl": c.SQS.Queues.OutboxDLQ,
@@ -47,7 +53,18 @@ func (c *Cloud) deploy(context.Context) error {
 			"JournalBucketName": JournalBucket,
 			"InboxUrl":          c.SQS.Queues.Inbox, "InboxDeadLetterQueueUrl": c.SQS.Queues.InboxDLQ, "ReceiptsUrl": c.SQS.Queues.Receipts,
 		}},
-	} {
+	}
+	if c.options.IAM {
+		stacks[1].Outputs["MailboxAccessKeySecretArn"] = c.control.CreateSecret(accessKeySecret)
+		key, err := json.Marshal(map[string]string{"accessKeyId": c.API.AccessKeyID, "secretAccessKey": c.API.SecretAccessKey})
+		if err != nil {
+			return fmt.Errorf("encode access key: %w", err)
+		}
+		if err := c.control.PutSecret(accessKeySecret, string(key)); err != nil {
+			return fmt.Errorf("write access key: %w", err)
+		}
+	}
+	for _, stack := range stacks {
 		stack.Status = "CREATE_COMPLETE"
 		c.control.PutStack(stack)
 	}
@@ -80,6 +97,7 @@ func (c *Cloud) link(context.Context) error {
 	}
 	document, err := link.EncodeSecret(link.Secret{
 		APIURL: c.endpoints.api, APIKey: secret.New(c.API.Key), SigningKey: wire.SigningKey{ID: id, Key: private},
+		Credentials: c.API.credentials(),
 	})
 	if err != nil {
 		return fmt.Errorf("encode link secret: %w", err)

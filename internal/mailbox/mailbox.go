@@ -10,6 +10,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,10 +23,13 @@ import (
 	"strings"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/cenkalti/backoff/v5"
 
 	"github.com/s3ferry/s3ferry/internal/door"
 	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/secret"
 )
 
@@ -35,8 +40,9 @@ const (
 	Refused = "refused-by-api" // permanent: the API takes this message from nobody
 )
 
-// ErrDenied says that the API denies access: the API key is not, or no longer,
-// the right one. Whoever holds an old link secret reads it again.
+// ErrDenied says that the API denies access: the API key or the access key is
+// not, or no longer, the right one. Whoever holds an old link secret reads it
+// again.
 var ErrDenied = errors.New("the mailbox API denies access")
 
 const (
@@ -57,6 +63,14 @@ type Client struct {
 	URL   string        // of the API's stage
 	Key   secret.String // value of the API key
 	Pause time.Duration // before the first retry, then growing; 0 is 500 ms
+	// Credentials sign every request, where the API's authorization is IAM. Zero:
+	// requests are not signed.
+	Credentials link.Credentials
+}
+
+// New returns a client of the mailbox that the link secret leads to.
+func New(client *http.Client, s link.Secret) *Client {
+	return &Client{HTTP: client, URL: s.APIURL, Key: s.APIKey, Credentials: s.Credentials}
 }
 
 // NewHTTPClient returns an HTTP client for any number of Clients. It keeps its
@@ -285,6 +299,9 @@ func (c *Client) try(ctx context.Context, route door.Route, body []byte, out any
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}
+	if err := c.sign(request, body); err != nil {
+		return fault.Transientf(Denied, "%s: sign the request: %w: run `s3ferry link` again", route.Name, err)
+	}
 	response, err := c.HTTP.Do(request)
 	if err != nil {
 		return fault.Transientf(Border, "%s: %w", route.Name, unwrapURL(err))
@@ -306,6 +323,18 @@ func (c *Client) try(ctx context.Context, route door.Route, body []byte, out any
 	return nil
 }
 
+// sign signs the request for API Gateway, if there is something to sign it with.
+// https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+func (c *Client) sign(request *http.Request, body []byte) error {
+	if c.Credentials.AccessKeyID == "" {
+		return nil
+	}
+	digest := sha256.Sum256(body)
+	return v4.NewSigner().SignHTTP(request.Context(), aws.Credentials{
+		AccessKeyID: c.Credentials.AccessKeyID, SecretAccessKey: c.Credentials.SecretAccessKey.Reveal(),
+	}, request, hex.EncodeToString(digest[:]), door.SigningName, c.Credentials.Region, time.Now())
+}
+
 // judge says what an answer other than 200 means.
 func judge(route door.Route, response *http.Response, answer []byte) error {
 	got := fmt.Sprintf("%s: got %s %.200q", route.Name, response.Status, answer)
@@ -314,7 +343,7 @@ func judge(route door.Route, response *http.Response, answer []byte) error {
 		if strings.Contains(string(answer), `{"Message":null}`) {
 			got += ", which is API Gateway's answer for an account in China without an ICP licence or exemption"
 		}
-		return fault.Transientf(Denied, "%w: %s: run `s3ferry link` if the API or its key has changed", ErrDenied, got)
+		return fault.Transientf(Denied, "%w: %s: run `s3ferry link` if the API or a key to it has changed", ErrDenied, got)
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType:
 		return fault.Permanentf(Refused, "%w: %s", errRefused, got)
 	default:

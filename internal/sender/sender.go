@@ -191,7 +191,7 @@ func (s *Sender) post(ctx context.Context, secret link.Secret, parcels []*parcel
 			signed, messages = append(signed, p), append(messages, message)
 		}
 	}
-	client := mailbox.Client{HTTP: s.HTTP, URL: secret.APIURL, Key: secret.APIKey}
+	client := mailbox.New(s.HTTP, secret)
 	for i, err := range client.Send(ctx, messages) {
 		signed[i].err = err
 	}
@@ -217,7 +217,7 @@ func (s *Sender) retryDenied(ctx context.Context, used link.Secret, parcels []*p
 		}
 		return
 	}
-	if fresh.APIURL != used.APIURL || !fresh.APIKey.Equal(used.APIKey) {
+	if !fresh.SameDoor(used) {
 		s.post(ctx, fresh, denied)
 	}
 }

@@ -289,6 +289,33 @@ func TestTheAPIRefusesAtTheDoor(t *testing.T) {
 	}
 }
 
+// Where the API's authorization is IAM, its key alone is not enough.
+func TestIAMAsksForASignature(t *testing.T) {
+	l := startLocal(t, "--authorization", "iam")
+	if l.API.AccessKeyID == "" || l.API.SecretAccessKey == "" || l.API.Region == "" {
+		t.Errorf("the announcement does not say what requests are signed with: %+v", l.API)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, l.API.URL+"/receipts", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("X-Api-Key", l.API.APIKey)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("without a signature: got %d, want 403", resp.StatusCode)
+	}
+	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &l.Source.Bucket, Key: aws.String("signed"), Body: strings.NewReader("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.arrived(t, "signed", *put.ETag)
+	// The courier signs, too: it empties the receipts queue.
+	eventually(t, "no receipt left", func() bool { return l.depth(t.Context(), t, l.SQS.Queues.Receipts) == 0 })
+}
+
 // An object that the destination can't hold is a dead letter that says why.
 func TestAKeyTheDestinationCannotHold(t *testing.T) {
 	l := startLocal(t)
@@ -314,7 +341,13 @@ func TestAKeyTheDestinationCannotHold(t *testing.T) {
 }
 
 func TestDemo(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), binary, "demo", "--objects", "30", "--large", fmt.Sprint(20<<20), "--json")
+	for _, authorization := range []string{"apiKey", "iam"} {
+		t.Run(authorization, func(t *testing.T) { testDemo(t, "--authorization", authorization) })
+	}
+}
+
+func testDemo(t *testing.T, args ...string) {
+	cmd := exec.CommandContext(t.Context(), binary, append([]string{"demo", "--objects", "30", "--large", fmt.Sprint(20 << 20), "--json"}, args...)...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

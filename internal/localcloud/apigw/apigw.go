@@ -1,6 +1,6 @@
 // Package apigw serves the mailbox API as API Gateway would serve what the
-// constructs deploy: an API key on every method, a throttle, request models, and
-// direct SQS integrations.
+// constructs deploy: signed requests where its authorization is IAM, an API key
+// on every method, a throttle, request models, and direct SQS integrations.
 package apigw
 
 import (
@@ -20,6 +20,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/s3ferry/s3ferry/internal/door"
+	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
 	"github.com/s3ferry/s3ferry/internal/secret"
 )
@@ -32,8 +33,12 @@ const (
 
 // Config configures the API.
 type Config struct {
-	Stage  string // first element of every path
-	Key    secret.String
+	Stage string // first element of every path
+	Key   secret.String
+	// AccessKey signs the requests of the one caller there is, where the methods'
+	// authorization is IAM. Zero: they have none.
+	AccessKey link.Credentials
+
 	SQS    string // endpoint that the integrations call
 	Queues map[door.Queue]string
 
@@ -69,7 +74,7 @@ func New(c Config) (http.Handler, error) {
 		limit = rate.Inf
 	}
 	api := &api{
-		key: c.Key, limiter: rate.NewLimiter(limit, c.Burst), sqs: c.SQS,
+		key: c.Key, accessKey: c.AccessKey, limiter: rate.NewLimiter(limit, c.Burst), sqs: c.SQS,
 		client: &http.Client{Timeout: integrationTimeout}, methods: map[string]method{},
 	}
 	for _, route := range door.Routes() {
@@ -108,11 +113,12 @@ func compile(route door.Route) (*jsonschema.Schema, error) {
 }
 
 type api struct {
-	key     secret.String
-	limiter *rate.Limiter
-	sqs     string
-	client  *http.Client
-	methods map[string]method // by HTTP method, space and path
+	key       secret.String
+	accessKey link.Credentials
+	limiter   *rate.Limiter
+	sqs       string
+	client    *http.Client
+	methods   map[string]method // by HTTP method, space and path
 }
 
 type method struct {
@@ -148,6 +154,9 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // admit says why the request does not come through, or nil.
 func (a *api) admit(r *http.Request, body []byte, model *jsonschema.Schema) *failure {
+	if f := a.authorize(r, body, time.Now()); f != nil {
+		return f
+	}
 	key := r.Header.Get(door.KeyHeader)
 	switch {
 	case subtle.ConstantTimeCompare([]byte(key), []byte(a.key.Reveal())) != 1:

@@ -1,18 +1,26 @@
 package apigw_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/s3ferry/s3ferry/internal/door"
+	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/localcloud/apigw"
 	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
 	"github.com/s3ferry/s3ferry/internal/mailbox"
@@ -165,6 +173,113 @@ func TestTheMailboxClientGetsThrough(t *testing.T) {
 	}
 	if c := receipts.Counts(); c != (sqs.Counts{}) {
 		t.Errorf("%+v left", c)
+	}
+}
+
+var accessKey = link.Credentials{AccessKeyID: "AKIAEXAMPLE", SecretAccessKey: secret.New("example"), Region: "cn-north-1"}
+
+// iamOnly is an API whose methods' authorization is IAM.
+func iamOnly(c *apigw.Config) { c.AccessKey = accessKey }
+
+// What the mailbox client signs is let in, and nothing that was changed on its
+// way or signed otherwise.
+func TestIAM(t *testing.T) {
+	upstream, inbox, receipts := queues(t)
+	url := serve(t, upstream, iamOnly)
+	transport := &tampering{}
+	client := mailbox.Client{
+		HTTP: &http.Client{Transport: transport}, URL: url, Key: secret.New(key), Credentials: accessKey,
+	}
+	if _, err := receipts.Send(sqs.Message{Body: "{}"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Send(t.Context(), []string{"aa.bb.cc", "aa.bb.dd"})[0]; err != nil {
+		t.Error(err)
+	}
+	if got, err := client.Receive(t.Context()); err != nil || len(got) != 1 {
+		t.Errorf("got %v, %v", got, err)
+	} else if err := client.Delete(t.Context(), []string{got[0].Handle}); err != nil {
+		t.Error(err)
+	}
+
+	taken := inbox.Counts().Visible
+	for name, tc := range map[string]struct {
+		credentials func(*link.Credentials)
+		key         string
+		tamper      func(*http.Request)
+		says        string
+	}{
+		"not signed":      {func(c *link.Credentials) { *c = link.Credentials{} }, key, nil, "Missing Authentication Token"},
+		"another user":    {func(c *link.Credentials) { c.AccessKeyID = "AKIAOTHER" }, key, nil, "security token"},
+		"another secret":  {func(c *link.Credentials) { c.SecretAccessKey = secret.New("x") }, key, nil, "does not match"},
+		"another region":  {func(c *link.Credentials) { c.Region = "us-east-1" }, key, nil, "does not match"},
+		"without API key": {nil, "", nil, "Forbidden"},
+		"another body": {nil, key, func(r *http.Request) {
+			r.Body = io.NopCloser(strings.NewReader(`{"entries":[{"Id":"0","MessageBody":"aa.bb.xx"}]}`))
+		}, "does not match"},
+		"another API key":  {nil, key, func(r *http.Request) { r.Header.Set(door.KeyHeader, key+"x") }, "does not match"},
+		"another query":    {nil, key, func(r *http.Request) { r.URL.RawQuery = "a=b" }, "does not match"},
+		"another method":   {nil, key, func(r *http.Request) { r.URL.Path = "/prod/receipts/delete" }, "does not match"},
+		"another host":     {nil, key, func(r *http.Request) { r.Host = "elsewhere" }, "does not match"},
+		"an old signature": {nil, key, func(r *http.Request) { resign(t, r, -6*time.Minute, door.SigningName) }, "expired"},
+		"a future one":     {nil, key, func(r *http.Request) { resign(t, r, 6*time.Minute, door.SigningName) }, "expired"},
+		"another service":  {nil, key, func(r *http.Request) { resign(t, r, 0, "sqs") }, "does not match"},
+		"another date": {nil, key, func(r *http.Request) {
+			r.Header.Set("X-Amz-Date", time.Now().UTC().Add(-time.Minute).Format("20060102T150405Z"))
+		}, "does not match"},
+		"no signature": {nil, key, func(r *http.Request) { r.Header.Set("Authorization", "Bearer x") }, "not that of a signed request"},
+	} {
+		transport.tamper = tc.tamper
+		c := client
+		c.Key = secret.New(tc.key)
+		if tc.credentials != nil {
+			tc.credentials(&c.Credentials)
+		}
+		if err := c.Send(t.Context(), []string{"aa.bb.cc"})[0]; !errors.Is(err, mailbox.ErrDenied) || !strings.Contains(err.Error(), tc.says) {
+			t.Errorf("%s: got %v, expected a denial with %q", name, err, tc.says)
+		}
+	}
+	if n := inbox.Counts().Visible; n != taken {
+		t.Errorf("%d refused messages are in the inbox", n-taken)
+	}
+	transport.tamper = func(r *http.Request) { resign(t, r, -4*time.Minute, door.SigningName) }
+	if err := client.Send(t.Context(), []string{"aa.bb.cc"})[0]; err != nil {
+		t.Errorf("a clock that is 4 minutes slow: %v", err)
+	}
+}
+
+// tampering changes requests after they were signed.
+type tampering struct{ tamper func(*http.Request) }
+
+func (p *tampering) RoundTrip(r *http.Request) (*http.Response, error) {
+	if p.tamper != nil {
+		r = r.Clone(r.Context())
+		p.tamper(r)
+		if r.ContentLength >= 0 {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return nil, err
+			}
+			r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+		}
+	}
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// resign signs the request again, as if it were another time or for another service.
+func resign(t *testing.T, r *http.Request, ahead time.Duration, service string) {
+	t.Helper()
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Error(err)
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	digest := sha256.Sum256(body)
+	err = v4.NewSigner().SignHTTP(t.Context(), aws.Credentials{
+		AccessKeyID: accessKey.AccessKeyID, SecretAccessKey: accessKey.SecretAccessKey.Reveal(),
+	}, r, hex.EncodeToString(digest[:]), service, accessKey.Region, time.Now().Add(ahead))
+	if err != nil {
+		t.Error(err)
 	}
 }
 
