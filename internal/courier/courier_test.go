@@ -141,8 +141,11 @@ func receipt(t *testing.T, key string, outcome wire.Outcome) (string, wire.Sourc
 		Op: wire.OpPut, Outcome: outcome, Attempts: 1, Millis: 40, At: born.Add(3 * time.Second),
 		Source: wire.Source{Region: "us-east-1", Bucket: "source", Key: key, VersionID: "v1", ETag: "e1", Size: 7, Sequencer: "0061", EventTime: born},
 	}
-	if outcome == wire.Linked {
+	switch outcome {
+	case wire.Linked:
 		r.Op = wire.OpNoop
+	case wire.Deleted:
+		r.Op, r.Source.ETag, r.Source.Size = wire.OpDelete, "", 0
 	}
 	r.ID = wire.ID(r.Op, r.Source)
 	switch outcome {
