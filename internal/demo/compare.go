@@ -32,7 +32,7 @@ func (r *Report) compare(ctx context.Context, from, to Side, objects []Object) e
 		}
 		row := rows[object.Kind]
 		group.Go(func() error {
-			size, differences, err := compareObject(ctx, from, to, object.Key)
+			size, differences, err := Compare(ctx, from, to, object.Key)
 			if err != nil {
 				return fmt.Errorf("compare %q: %w", object.Key, err)
 			}
@@ -61,8 +61,9 @@ func (r *Report) compare(ctx context.Context, from, to Side, objects []Object) e
 	return nil
 }
 
-// compareObject returns the size at the source, and in words what differs.
-func compareObject(ctx context.Context, from, to Side, key string) (int64, []string, error) {
+// Compare reads the object under key on both sides. It returns the size at the
+// source, and in words what differs: bytes, headers, metadata, tags, checksums.
+func Compare(ctx context.Context, from, to Side, key string) (int64, []string, error) {
 	source, err := open(ctx, from, key)
 	if err != nil {
 		return 0, nil, err

@@ -149,7 +149,7 @@ func TestCompareSaysWhatDiffers(t *testing.T) {
 	} {
 		put(from, tc.key, "body", nil)
 		put(to, tc.key, tc.body, tc.change)
-		_, differences, err := compareObject(t.Context(), from, to, tc.key)
+		_, differences, err := Compare(t.Context(), from, to, tc.key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,17 +182,17 @@ func TestRunGivesUpWhenNothingArrives(t *testing.T) {
 
 func TestPatternIsTheSameFromAnyPlace(t *testing.T) {
 	const size = 3*patternBlock + 12345
-	whole, err := io.ReadAll(newPattern(1, size))
+	whole, err := io.ReadAll(Pattern(1, size))
 	if err != nil || len(whole) != size {
 		t.Fatalf("got %d bytes, %v", len(whole), err)
 	}
-	if err := iotest.TestReader(newPattern(1, 100_000), whole[:0:0]); err == nil {
+	if err := iotest.TestReader(Pattern(1, 100_000), whole[:0:0]); err == nil {
 		t.Error("a pattern of 100,000 bytes passes for an empty one")
 	}
-	if err := iotest.TestReader(newPattern(1, size), whole); err != nil {
+	if err := iotest.TestReader(Pattern(1, size), whole); err != nil {
 		t.Error(err)
 	}
-	if other, err := io.ReadAll(newPattern(2, size)); err != nil || bytes.Equal(other, whole) {
+	if other, err := io.ReadAll(Pattern(2, size)); err != nil || bytes.Equal(other, whole) {
 		t.Errorf("two seeds give the same bytes (%v)", err)
 	}
 }

@@ -20,7 +20,8 @@ type pattern struct {
 	buf                []byte
 }
 
-func newPattern(seed, size int64) *pattern { return &pattern{seed: seed, size: size, block: -1} }
+// Pattern returns size bytes that follow from seed: see pattern.
+func Pattern(seed, size int64) io.ReadSeeker { return &pattern{seed: seed, size: size, block: -1} }
 
 // Read implements io.Reader.
 func (p *pattern) Read(b []byte) (int, error) {

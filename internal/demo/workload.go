@@ -75,7 +75,7 @@ func Workload(objects int, size, large int64) []Object {
 func made(kind, key string, seed, size int64) Object {
 	return Object{
 		Kind: kind, Key: key, Size: size, ContentType: "application/octet-stream",
-		open: func() (io.ReadSeekCloser, error) { return nopCloser{newPattern(seed, size)}, nil },
+		open: func() (io.ReadSeekCloser, error) { return nopCloser{Pattern(seed, size)}, nil },
 	}
 }
 

@@ -22,6 +22,8 @@ type Totals struct {
 	// Receipts counts the receipts by outcome, and Bytes what they say was copied.
 	Receipts map[wire.Outcome]int `json:"receipts"`
 	Bytes    int64                `json:"bytes"`
+	// Rounds is how often the transfer that expired most often did.
+	Rounds int `json:"rounds"`
 	// Left counts, by queue, the messages that were there at the end.
 	Left map[string]int `json:"left"`
 }
@@ -47,8 +49,9 @@ func (t Totals) String() string {
 
 // tally counts. The zero value is ready.
 type tally struct {
-	mu  sync.Mutex
-	sum Totals
+	mu      sync.Mutex
+	sum     Totals
+	expired map[string]int // by the transfer's ID
 }
 
 // accepted sees every message that a queue takes.
@@ -73,6 +76,13 @@ func (t *tally) accepted(queue, body string) {
 		}
 		t.sum.Receipts[receipt.Outcome]++
 		t.sum.Bytes += receipt.Bytes
+		if receipt.Outcome == wire.Expired {
+			if t.expired == nil {
+				t.expired = map[string]int{}
+			}
+			t.expired[receipt.ID]++
+			t.sum.Rounds = max(t.sum.Rounds, t.expired[receipt.ID])
+		}
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 )
 
 // What a standard queue may do to its messages at any time, and what time does.
-// Each returns how many messages it met.
+// Each tells how many messages it met.
 
 // Redeliver makes up to n messages in flight visible at once, as if they had
 // been delivered twice.
@@ -46,18 +46,38 @@ func (q *Queue) Duplicate(random *rand.Rand, n int, spread time.Duration) int {
 	return len(met)
 }
 
-// Shuffle puts all messages that wait into a random order, each up to spread
-// late.
-func (q *Queue) Shuffle(random *rand.Rand, spread time.Duration) int {
+// Scatter hides each of the next n messages that are sent for a random time up
+// to spread, so that they come late and out of order. What it returns tells how
+// many it has met so far.
+func (q *Queue) Scatter(random *rand.Rand, n int, spread time.Duration) (met func() int) {
 	q.server.mu.Lock()
 	defer q.server.mu.Unlock()
-	now := time.Now()
-	met := q.some(random, len(q.byID), func(m *message) bool { return !m.visibleAt.After(now) })
-	for _, m := range met {
-		m.visibleAt = now.Add(upTo(random, spread))
-		heap.Fix(&q.order, m.index)
+	s := &scatter{random: random, left: n, spread: spread}
+	q.scattered = append(q.scattered, s)
+	return func() int {
+		q.server.mu.Lock()
+		defer q.server.mu.Unlock()
+		return n - s.left
 	}
-	return len(met)
+}
+
+type scatter struct {
+	random *rand.Rand
+	left   int
+	spread time.Duration
+}
+
+// late returns how long a message that is sent now is late; it needs the server's
+// mu.
+func (q *Queue) late() time.Duration {
+	if len(q.scattered) == 0 {
+		return 0
+	}
+	s := q.scattered[0]
+	if s.left--; s.left == 0 {
+		q.scattered = q.scattered[1:]
+	}
+	return upTo(s.random, s.spread)
 }
 
 // Pass makes everything that is hidden visible sooner by d, as if that time had

@@ -70,14 +70,23 @@ func TestDuplicate(t *testing.T) {
 	})
 }
 
-func TestShuffle(t *testing.T) {
+func TestScatter(t *testing.T) {
 	disturbed(t, func(t *testing.T, q *sqs.Queue, random *rand.Rand) {
-		if n := q.Shuffle(random, time.Second); n != 10 {
-			t.Errorf("met %d messages", n)
+		q.Purge()
+		first, second := q.Scatter(random, 3, time.Second), q.Scatter(random, 6, time.Second)
+		for i := range 10 {
+			if _, err := q.Send(sqs.Message{Body: fmt.Sprint(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if first() != 3 || second() != 6 {
+			t.Errorf("met %d and %d messages", first(), second())
+		}
+		if got := bodies(t, q); len(got) != 1 || got[0] != "9" {
+			t.Errorf("got %v at once, want the last alone", got)
 		}
 		time.Sleep(time.Second)
-		got := bodies(t, q)
-		if len(got) != 10 || slices.IsSorted(got) {
+		if got := bodies(t, q); len(got) != 9 || slices.IsSorted(got) {
 			t.Errorf("got %v", got)
 		}
 	})

@@ -46,10 +46,11 @@ type Queue struct {
 	created time.Time
 
 	// Everything below is guarded by server.mu: a redrive touches two queues.
-	settings settings
-	order    order
-	byID     map[string]*message
-	changed  chan struct{} // closed and replaced when something may have become visible
+	settings  settings
+	scattered []*scatter
+	order     order
+	byID      map[string]*message
+	changed   chan struct{} // closed and replaced when something may have become visible
 }
 
 // message is one stored message, in flight or not.
@@ -89,7 +90,7 @@ func (q *Queue) Send(m Message) (string, error) {
 	}
 	q.server.sequence++
 	stored := &message{
-		Message: m, id: uuid.NewString(), sent: now, sequence: q.server.sequence, visibleAt: now.Add(delay),
+		Message: m, id: uuid.NewString(), sent: now, sequence: q.server.sequence, visibleAt: now.Add(delay + q.late()),
 	}
 	q.put(stored)
 	q.server.mu.Unlock()
