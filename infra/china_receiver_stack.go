@@ -37,6 +37,7 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 		MemoryMiB:         cfg.MemoryMiB,
 		Connections:       cfg.Connections,
 		PartSizeMiB:       cfg.PartSizeMiB,
+		SegmentSizeMiB:    cfg.SegmentSizeMiB,
 		Architecture:      architecture(cfg.Architecture),
 		AlarmTopic:        alarmTopic,
 	})

@@ -60,6 +60,7 @@ type chinaConfig struct {
 	MemoryMiB         int
 	Connections       int
 	PartSizeMiB       int
+	SegmentSizeMiB    int
 	AlarmTopicARN     string
 }
 
@@ -108,6 +109,7 @@ func (c *config) settings() []setting {
 		{"china.memoryMiB", number(&n.MemoryMiB, 512, 10_240), "2048", ""},
 		{"china.connections", number(&n.Connections, 1, 1024), "256", ""},
 		{"china.partSizeMiB", number(&n.PartSizeMiB, 5, 64), "8", ""},
+		{"china.segmentSizeMiB", number(&n.SegmentSizeMiB, 64, 1<<20), "1024", ""},
 		{"china.alarmTopicArn", text(&n.AlarmTopicARN, topicARN, "the ARN of an SNS topic"), "", "nobody is told"},
 	}
 }

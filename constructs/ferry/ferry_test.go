@@ -83,7 +83,7 @@ func TestConstructsAreConstructs(t *testing.T) {
 func TestEnvironmentBlocksLoad(t *testing.T) {
 	environments := template(t, "cn-north-1", func(stack awscdk.Stack) {
 		mailbox := ferry.NewMailbox(stack, "Mailbox", nil)
-		ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{Mailbox: mailbox, MemoryMiB: 3008, Connections: 32, PartSizeMiB: 16})
+		ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{Mailbox: mailbox, MemoryMiB: 3008, Connections: 32, PartSizeMiB: 16, SegmentSizeMiB: 256})
 		ferry.NewSender(stack, "Sender", &ferry.SenderProps{URLLife: 45 * time.Minute})
 	}).Environments()
 
@@ -123,7 +123,7 @@ func TestEnvironmentBlocksLoad(t *testing.T) {
 		{"trust", receiver.TrustParameter, "${ReceiverTrust"},
 		{"destination", receiver.DestinationBucket, "${ReceiverDestinationBucket"},
 		{"journal", receiver.JournalBucket, "${ReceiverJournalBucket"},
-		{"numbers", fmt.Sprint(receiver.Connections, receiver.PartSize, receiver.MemoryMiB), "32 16777216 752"},
+		{"numbers", fmt.Sprint(receiver.Connections, receiver.PartSize, receiver.SegmentSize, receiver.MemoryMiB), "32 16777216 268435456 752"},
 	} {
 		if !strings.HasPrefix(check.got, check.beginsWith) {
 			t.Errorf("%s is %s, want %s", check.what, check.got, check.beginsWith)
@@ -395,12 +395,12 @@ func TestMisuseReportsEveryProblemAtOnce(t *testing.T) {
 		},
 		"receiver": {
 			func(s awscdk.Stack) {
-				ferry.NewReceiver(s, "R", &ferry.ReceiverProps{Concurrency: 1001, MemoryMiB: 64, Connections: 5000, PartSizeMiB: 80})
+				ferry.NewReceiver(s, "R", &ferry.ReceiverProps{Concurrency: 1001, MemoryMiB: 64, Connections: 5000, PartSizeMiB: 80, SegmentSizeMiB: 63})
 			},
 			[]string{
-				"have 6 problem(s)", "Mailbox: got nil, expected a mailbox: make one with ferry.NewMailbox",
+				"have 7 problem(s)", "Mailbox: got nil, expected a mailbox: make one with ferry.NewMailbox",
 				"Concurrency: got 1001", "MemoryMiB: got 64", "Connections: got 5000", "PartSizeMiB: got 80, expected 5 to 64 MiB",
-				"PartSizeMiB: got 80, expected at most a quarter of MemoryMiB, which is 16",
+				"PartSizeMiB: got 80, expected at most a quarter of MemoryMiB, which is 16", "SegmentSizeMiB: got 63",
 			},
 		},
 		"mapping": {

@@ -64,6 +64,9 @@ type ReceiverProps struct {
 	// PartSizeMiB is the size of a range, 5 to 64 MiB. The receiver takes larger
 	// ones where an object would have more than 10,000. Default: 8.
 	PartSizeMiB int
+	// SegmentSizeMiB is the size of the segments, 64 to 1048576 MiB, in which
+	// several invocations carry a larger object at once. Default: 1024.
+	SegmentSizeMiB int
 
 	// Architecture is the function's. Default: x86_64, which every region has.
 	Architecture awslambda.Architecture
@@ -148,6 +151,7 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 			JournalBucket:     *r.journal.BucketName(),
 			Connections:       p.Connections,
 			PartSize:          int64(p.PartSizeMiB) << 20,
+			SegmentSize:       int64(p.SegmentSizeMiB) << 20,
 			MemoryMiB:         int64(p.MemoryMiB) / 4,
 			StripPrefix:       p.StripPrefix,
 			AddPrefix:         p.AddPrefix,
@@ -231,11 +235,14 @@ func (props *ReceiverProps) resolve(scope constructs.Construct, id string) Recei
 	bad.check(part >= 5 && part <= 64, "PartSizeMiB", part, "5 to 64 MiB", "leave it out for 8")
 	bad.check(part <= memory/4, "PartSizeMiB", part,
 		fmt.Sprintf("at most a quarter of MemoryMiB, which is %d", memory/4), "raise MemoryMiB or lower PartSizeMiB")
+	segment := or(p.SegmentSizeMiB, 1024)
+	bad.check(segment >= 64 && segment <= 1<<20, "SegmentSizeMiB", segment, "64 to 1048576 MiB", "leave it out for 1024")
 	bad.report("Receiver", id)
 
 	p.Concurrency = or(p.Concurrency, 10)
 	p.Connections = or(p.Connections, envcfg.DefaultConnections)
 	p.MemoryMiB = memory
 	p.PartSizeMiB = part
+	p.SegmentSizeMiB = segment
 	return p
 }

@@ -54,6 +54,7 @@ type Receiver struct {
 
 	Connections int   `env:"S3FERRY_CONNECTIONS"`   // most ranged GETs under way at once, over all messages of a batch
 	PartSize    int64 `env:"S3FERRY_PART_SIZE"`     // bytes; grown only where 10,000 parts would not do
+	SegmentSize int64 `env:"S3FERRY_SEGMENT_SIZE"`  // bytes; a larger object is carried by several invocations
 	MemoryMiB   int64 `env:"S3FERRY_MEMORY_BUDGET"` // MiB of part buffers, over all messages of a batch
 
 	StripPrefix    string            `env:"S3FERRY_STRIP_PREFIX,optional"`    // taken off the source's key
@@ -69,6 +70,7 @@ type Receiver struct {
 const (
 	DefaultConnections     = 256
 	DefaultPartSize        = 8 << 20
+	DefaultSegmentSize     = 1 << 30
 	DefaultMemoryBudgetMiB = 512
 )
 

@@ -36,7 +36,7 @@ func TestEncodeDecodeRoundTrip(t *testing.T) {
 func TestOptionalVariables(t *testing.T) {
 	required := envcfg.Receiver{
 		InboxURL: "i", InboxDLQURL: "d", ReceiptsURL: "r", TrustParameter: "t", DestinationBucket: "b", JournalBucket: "j",
-		Connections: 1, PartSize: 1, MemoryMiB: 1,
+		Connections: 1, PartSize: 1, SegmentSize: 1, MemoryMiB: 1,
 	}
 	all := required
 	all.StripPrefix, all.AddPrefix = "out=1,2/", "{bucket}/年/"

@@ -26,6 +26,11 @@ func Permanentf(class, format string, args ...any) error {
 	return Permanent(class, fmt.Errorf(format, args...))
 }
 
+// Recalled is a permanent failure that was written down as its class and text.
+func Recalled(class, text string) error {
+	return &classified{class: class, permanent: true, err: errors.New(text)}
+}
+
 // Transient marks err as one that time mends: a border down, a throttle, a
 // destination that is busy. It returns nil if err is nil.
 func Transient(class string, err error) error {

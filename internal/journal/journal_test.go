@@ -91,6 +91,9 @@ func (b *bucket) DeleteObject(_ context.Context, in *s3.DeleteObjectInput, _ ...
 		return nil, err
 	}
 	defer b.mu.Unlock()
+	if _, there := b.entries[*in.Key]; there && in.IfMatch != nil && *in.IfMatch != b.etags[*in.Key] {
+		return nil, answer(412, "PreconditionFailed")
+	}
 	delete(b.entries, *in.Key)
 	return &s3.DeleteObjectOutput{}, nil
 }
@@ -157,14 +160,20 @@ func TestClaimInsteadOfALostUpload(t *testing.T) {
 	if err != nil || second.ID != "first" {
 		t.Errorf("another who lost the same: got %+v, %v, want first", second, err)
 	}
-	if err := j.Forget(t.Context(), "t1"); err != nil {
+	if err := j.Forget(t.Context(), lost); err != nil {
+		t.Fatal(err)
+	}
+	if held, err := j.Upload(t.Context(), "t1", "dest", key); err != nil || held == nil {
+		t.Errorf("an entry that another has written since was removed: %v", err)
+	}
+	if err := j.Forget(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
 	third, err := j.Claim(t.Context(), testUpload("third"), first)
 	if err != nil || third.ID != "third" {
 		t.Errorf("after the entry was removed: got %+v, %v, want third", third, err)
 	}
-	if err := j.Forget(t.Context(), "never"); err != nil {
+	if err := j.Forget(t.Context(), first); err != nil {
 		t.Errorf("no entry: %v", err)
 	}
 }
@@ -325,7 +334,7 @@ func TestFaultsAreClassified(t *testing.T) {
 		_, readErr := j.Upload(t.Context(), "t1", "dest", key)
 		_, claimErr := j.Claim(t.Context(), testUpload("u"), nil)
 		_, orderErr := j.Advance(t.Context(), testOrder("10"))
-		for _, err := range []error{readErr, claimErr, orderErr, j.Forget(t.Context(), "t1")} {
+		for _, err := range []error{readErr, claimErr, orderErr, j.Forget(t.Context(), new(testUpload("u")))} {
 			if fault.Class(err) != tc.class || fault.IsPermanent(err) != tc.permanent {
 				t.Errorf("%v: got class %s, permanent %v, want %s, %v", tc.err, fault.Class(err), fault.IsPermanent(err), tc.class, tc.permanent)
 			}
@@ -360,4 +369,33 @@ func FuzzUploadEntry(f *testing.F) {
 			t.Fatalf("%q was accepted, but is written as %q", data, got)
 		}
 	})
+}
+
+func TestAmendWritesOnlyOverWhatItsCallerHasRead(t *testing.T) {
+	b := newBucket()
+	j := New(b, "journal")
+	u := testUpload("u")
+	u.Segments = &Segments{Parts: 3, Signing: "first", Begun: 1}
+	read, err := j.Claim(t.Context(), u, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := *read, *read
+	ours.Segments = &Segments{Parts: 3, Signing: "first", Begun: 1, Stop: &Stop{By: 7, Why: "failed", Class: "c", Reason: "r"}}
+	theirs.Segments = &Segments{Parts: 3, Signing: "second"}
+	for _, change := range []Upload{ours, theirs} {
+		held, err := j.Amend(t.Context(), change)
+		if diff := cmp.Diff(&ours, held, ignoreETag); err != nil || diff != "" {
+			t.Errorf("%v, (-want +got):\n%s", err, diff)
+		}
+	}
+	if held, err := j.Upload(t.Context(), "t1", "dest", key); err != nil || cmp.Diff(&ours, held, ignoreETag) != "" {
+		t.Errorf("read again: got %+v, %v", held, err)
+	}
+	b.mu.Lock()
+	clear(b.entries)
+	b.mu.Unlock()
+	if held, err := j.Amend(t.Context(), ours); held != nil || err != nil {
+		t.Errorf("without an entry: got %+v, %v, want none", held, err)
+	}
 }

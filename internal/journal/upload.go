@@ -20,17 +20,37 @@ type Upload struct {
 	PartSize  int64  // bytes
 	Algorithm string // checksum of parts and object
 
+	Segments *Segments // nil: one worker carries it whole
+
 	etag string // of the entry this was read from
 }
 
+// Segments is what the workers on the segments of one object agree on.
+type Segments struct {
+	Parts   int    `json:"parts"`          // of each segment but the last
+	Signing string `json:"signing"`        // whose segments are under way
+	Begun   int    `json:"begun"`          // uploads, for this signing
+	Stop    *Stop  `json:"stop,omitempty"` // nil while they are under way
+}
+
+// Stop says that work on the segments has ended early, and why. One worker tells
+// so, however many find the same.
+type Stop struct {
+	By     int    `json:"by"`               // segment whose worker tells
+	Why    string `json:"why"`              // the caller's word
+	Class  string `json:"class,omitempty"`  // of a fault
+	Reason string `json:"reason,omitempty"` // of a fault, in words
+}
+
 type uploadEntry struct {
-	V         int    `json:"v"`
-	Transfer  string `json:"transfer"`
-	Bucket    string `json:"bucket"`
-	Key       string `json:"key"`
-	UploadID  string `json:"uploadId"`
-	PartSize  int64  `json:"partSize"`
-	Algorithm string `json:"algorithm"`
+	V         int       `json:"v"`
+	Transfer  string    `json:"transfer"`
+	Bucket    string    `json:"bucket"`
+	Key       string    `json:"key"`
+	UploadID  string    `json:"uploadId"`
+	PartSize  int64     `json:"partSize"`
+	Algorithm string    `json:"algorithm"`
+	Segments  *Segments `json:"segments,omitempty"`
 }
 
 // Upload returns the upload of a transfer to key in bucket, or nil if there is
@@ -47,7 +67,7 @@ func (j *Journal) Upload(ctx context.Context, transfer, bucket, key string) (*Up
 	}
 	return &Upload{
 		Transfer: e.Transfer, Bucket: e.Bucket, Key: e.Key, ID: e.UploadID,
-		PartSize: e.PartSize, Algorithm: e.Algorithm, etag: etag,
+		PartSize: e.PartSize, Algorithm: e.Algorithm, Segments: e.Segments, etag: etag,
 	}, nil
 }
 
@@ -61,6 +81,8 @@ func (e *uploadEntry) check(transfer, bucket, key string) error {
 		return fmt.Errorf("destination: got %q in %q, expected %q in %q", e.Key, e.Bucket, key, bucket)
 	case e.UploadID == "" || e.Algorithm == "" || e.PartSize <= 0:
 		return fmt.Errorf("got upload %q, algorithm %q, part size %d, expected all three", e.UploadID, e.Algorithm, e.PartSize)
+	case e.Segments != nil && (e.Segments.Parts <= 0 || e.Segments.Signing == ""):
+		return fmt.Errorf("got segments of %d parts and signing %q, expected both", e.Segments.Parts, e.Segments.Signing)
 	}
 	return nil
 }
@@ -70,22 +92,14 @@ func (e *uploadEntry) check(transfer, bucket, key string) error {
 // a writer who came first, in which case the caller aborts its own.
 func (j *Journal) Claim(ctx context.Context, u Upload, old *Upload) (*Upload, error) {
 	name := uploadName(u.Transfer)
-	entry := uploadEntry{
-		V: version, Transfer: u.Transfer, Bucket: u.Bucket, Key: u.Key, UploadID: u.ID,
-		PartSize: u.PartSize, Algorithm: u.Algorithm,
-	}
 	var instead string
 	if old != nil {
 		instead = old.etag
 	}
 	var held *Upload
 	err := contest(ctx, name, func() error {
-		etag, err := j.write(ctx, name, instead, entry)
-		if err == nil {
-			u.etag, held = etag, &u
-			return nil
-		}
-		if !errors.Is(err, errLost) {
+		var err error
+		if held, err = j.writeUpload(ctx, instead, u); !errors.Is(err, errLost) {
 			return err
 		}
 		held, err = j.Upload(ctx, u.Transfer, u.Bucket, u.Key)
@@ -103,13 +117,49 @@ func (j *Journal) Claim(ctx context.Context, u Upload, old *Upload) (*Upload, er
 	return held, err
 }
 
-// Forget removes the entry of a transfer that has ended. No entry is no error.
-func (j *Journal) Forget(ctx context.Context, transfer string) error {
-	name := uploadName(transfer)
-	if _, err := j.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &j.bucket, Key: &name}); err != nil {
-		return classify(fmt.Errorf("delete journal entry %q: %w", name, err))
+// Amend writes u in place of the entry that it was read from, and returns the
+// upload that the journal now names: u, that of a writer who came first, or nil
+// where the entry is gone.
+func (j *Journal) Amend(ctx context.Context, u Upload) (*Upload, error) {
+	read := u.etag
+	var held *Upload
+	err := contest(ctx, uploadName(u.Transfer), func() error {
+		var err error
+		if held, err = j.writeUpload(ctx, read, u); !errors.Is(err, errLost) {
+			return err
+		}
+		held, err = j.Upload(ctx, u.Transfer, u.Bucket, u.Key)
+		if err == nil && held != nil && held.etag == read {
+			return errLost // the write collided with one that failed
+		}
+		return err
+	})
+	return held, err
+}
+
+func (j *Journal) writeUpload(ctx context.Context, instead string, u Upload) (*Upload, error) {
+	etag, err := j.write(ctx, uploadName(u.Transfer), instead, uploadEntry{
+		V: version, Transfer: u.Transfer, Bucket: u.Bucket, Key: u.Key, UploadID: u.ID,
+		PartSize: u.PartSize, Algorithm: u.Algorithm, Segments: u.Segments,
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	u.etag = etag
+	return &u, nil
+}
+
+// Forget removes the entry that u was read from. It is no error if that is gone,
+// or if another has written it since: then it is theirs.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
+func (j *Journal) Forget(ctx context.Context, u *Upload) error {
+	name := uploadName(u.Transfer)
+	_, err := j.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &j.bucket, Key: &name, IfMatch: &u.etag})
+	switch code(err) {
+	case "", "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey":
+		return nil
+	}
+	return classify(fmt.Errorf("delete journal entry %q: %w", name, err))
 }
 
 func uploadName(transfer string) string { return envcfg.JournalUploads + transfer + ".json" }

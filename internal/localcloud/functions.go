@@ -142,7 +142,7 @@ func (c *Cloud) functions() []lambda.Function {
 			Env: c.environment(c.Destination, c.endpoints.destination, envcfg.Encode(&envcfg.Receiver{
 				InboxURL: queues.Inbox, InboxDLQURL: queues.InboxDLQ, ReceiptsURL: queues.Receipts,
 				TrustParameter: TrustParameter, DestinationBucket: destName, JournalBucket: JournalBucket,
-				Connections: envcfg.DefaultConnections, PartSize: envcfg.DefaultPartSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
+				Connections: envcfg.DefaultConnections, PartSize: envcfg.DefaultPartSize, SegmentSize: envcfg.DefaultSegmentSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
 				TestSourceEndpoint: presign,
 			})),
 		},

@@ -70,7 +70,7 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 			Journal:     journal.New(objects, env.JournalBucket),
 			HTTP:        door.Client(),
 			Mapping:     transfer.Mapping{StripPrefix: env.StripPrefix, AddPrefix: env.AddPrefix, StorageClasses: env.StorageClasses},
-			Connections: env.Connections, PartSize: env.PartSize, Memory: env.MemoryMiB << 20,
+			Connections: env.Connections, PartSize: env.PartSize, SegmentSize: env.SegmentSize, Memory: env.MemoryMiB << 20,
 		}),
 		Guard: door,
 		Trust: &link.Cache[link.Trust]{

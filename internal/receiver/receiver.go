@@ -29,6 +29,7 @@ import (
 // Engine carries one object version. *transfer.Engine satisfies it.
 type Engine interface {
 	Put(ctx context.Context, t *wire.Transfer, redelivered bool) (transfer.Result, error)
+	PutSegment(ctx context.Context, t *wire.Transfer, segment int) (transfer.Result, error)
 }
 
 // Guard says from where a transfer may be pulled. *guard.Guard satisfies it.
@@ -57,55 +58,72 @@ type Receiver struct {
 
 // Handle carries every transfer of the batch at once; the engine's budgets bound
 // what that costs. A message is acknowledged only when its receipt is in the
-// receipts queue, or its continuation in the inbox.
+// receipts queue, or what carries it on in the inbox.
 func (r *Receiver) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
 	release := r.Inbox.Keep(ctx, event.Records)
 
 	receipts := make([]*wire.Receipt, len(event.Records))
+	told := make([]func(context.Context) error, len(event.Records))
 	errs := make([]error, len(event.Records))
+	others := surplus(event.Records)
 	var wg sync.WaitGroup
 	for i, message := range event.Records {
-		wg.Go(func() { receipts[i], errs[i] = r.carry(ctx, message) })
+		wg.Go(func() {
+			if others[i] {
+				errs[i] = r.putBack(ctx, message)
+			} else {
+				receipts[i], told[i], errs[i] = r.carry(ctx, message)
+			}
+		})
 	}
 	wg.Wait()
 
 	r.send(ctx, receipts, errs)
+	r.tell(ctx, told, errs)
 	release()
 	return r.Inbox.Settle(ctx, event.Records, errs), nil
 }
 
 // carry does what one message asks for. It returns the receipt to send, if there
-// is something to tell, and what is to become of the message.
-func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.Receipt, error) {
+// is something to tell, what to call when that is done, and what is to become of
+// the message.
+func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.Receipt, func(context.Context) error, error) {
 	start := time.Now()
 	t, trust, err := r.open(ctx, message.Body)
 	if err != nil {
-		return nil, err // nobody can be told: whose it is stays unknown
+		return nil, nil, err // nobody can be told: whose it is stays unknown
+	}
+	segment, err := segmentOf(message)
+	if err != nil {
+		return nil, nil, err // the transfer itself is under way in another message
 	}
 	receipt := &wire.Receipt{ID: t.ID, Op: t.Op, Source: t.Source, Attempts: settle.Receives(message)}
-	result, err := r.pull(ctx, t, trust, receipt.Attempts > 1)
+	result, err := r.pull(ctx, t, trust, segment, receipt.Attempts > 1)
 
 	receipt.Millis, receipt.At = time.Since(start).Milliseconds(), time.Now().UTC()
 	unfinished, isUnfinished := errors.AsType[*transfer.Unfinished](err)
 	switch {
 	case isUnfinished:
-		return nil, r.carryOn(ctx, message, t, unfinished)
+		return nil, nil, r.carryOn(ctx, message, t, unfinished)
 	case fault.IsPermanent(err):
 		receipt.Outcome, receipt.Class, receipt.Reason = wire.Failed, fault.Class(err), err.Error()
 		if isRefusal(err) {
 			receipt.Outcome = wire.Refused
 		}
-		return receipt, err
+		return receipt, result.Told, err
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	}
 	if result.Residue != nil {
 		r.Log.WarnContext(ctx, "transfer not tidied up, lifecycle rules will", "id", t.ID, "key", t.Source.Key, "error", result.Residue)
 	}
+	if result.Outcome == "" {
+		return nil, nil, r.share(ctx, message, result.Segments)
+	}
 	receipt.Outcome, receipt.Bytes, receipt.Verified = result.Outcome, result.Bytes, result.Verified
 	r.Log.InfoContext(ctx, "transfer ended", "outcome", receipt.Outcome, "id", t.ID, "key", t.Source.Key,
 		"bytes", receipt.Bytes, "millis", receipt.Millis, "verified", receipt.Verified, "attempts", receipt.Attempts)
-	return receipt, nil
+	return receipt, result.Told, nil
 }
 
 // open returns the transfer that body holds, and the trust document that says
@@ -128,7 +146,7 @@ func (r *Receiver) open(ctx context.Context, body string) (*wire.Transfer, link.
 	return t, trust, nil
 }
 
-func (r *Receiver) pull(ctx context.Context, t *wire.Transfer, trust link.Trust, redelivered bool) (transfer.Result, error) {
+func (r *Receiver) pull(ctx context.Context, t *wire.Transfer, trust link.Trust, segment int, redelivered bool) (transfer.Result, error) {
 	if !trust.Allows(t.Source.Bucket, t.Source.Region) {
 		// A source may have been added since.
 		fresh, err := r.Trust.Refresh(ctx)
@@ -148,11 +166,15 @@ func (r *Receiver) pull(ctx context.Context, t *wire.Transfer, trust link.Trust,
 	if err != nil {
 		return transfer.Result{}, err
 	}
-	if !time.Now().Before(t.NotAfter) {
-		return transfer.Result{Outcome: wire.Expired}, nil
-	}
 	t.URL = url
-	return r.Engine.Put(ctx, t, redelivered)
+	switch {
+	case segment != transfer.Whole:
+		return r.Engine.PutSegment(ctx, t, segment)
+	case !time.Now().Before(t.NotAfter):
+		return transfer.Result{Outcome: wire.Expired}, nil
+	default:
+		return r.Engine.Put(ctx, t, redelivered)
+	}
 }
 
 // carryOn puts the transfer back into the inbox as a new message, so that going
@@ -162,17 +184,47 @@ func (r *Receiver) carryOn(ctx context.Context, message events.SQSMessage, t *wi
 	if u.Parts == 0 {
 		return fault.Transientf("no-progress", "carry %q: %w", t.Source.Key, u)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
-	defer cancel()
-	_, err := r.SQS.SendMessage(ctx, &sqs.SendMessageInput{
-		QueueUrl: aws.String(r.Inbox.URL), MessageBody: aws.String(message.Body),
-	})
-	if err != nil {
-		return fault.Transientf("inbox-unavailable", "send the continuation of %q: %w", t.Source.Key, err)
+	if err := r.putBack(ctx, message); err != nil {
+		return err
 	}
 	r.Log.InfoContext(ctx, "transfer goes on in another invocation", "id", t.ID, "key", t.Source.Key,
 		"parts", u.Parts, "remaining", u.Remaining)
 	return nil
+}
+
+// putBack sends message into the inbox as a new one.
+func (r *Receiver) putBack(ctx context.Context, message events.SQSMessage) error {
+	segment, err := segmentOf(message)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
+	defer cancel()
+	_, err = r.SQS.SendMessage(ctx, &sqs.SendMessageInput{
+		QueueUrl: aws.String(r.Inbox.URL), MessageBody: aws.String(message.Body), MessageAttributes: segmentAttributes(segment),
+	})
+	if err != nil {
+		return fault.Transientf(classInbox, "put back message %s: %w", message.MessageId, err)
+	}
+	return nil
+}
+
+// tell calls what waits for receipts to be safe. A message for which that fails
+// for now is not done.
+func (r *Receiver) tell(ctx context.Context, told []func(context.Context) error, errs []error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
+	defer cancel()
+	for i, f := range told {
+		if f == nil || errs[i] != nil && !fault.IsPermanent(errs[i]) {
+			continue
+		}
+		switch err := f(ctx); {
+		case fault.IsPermanent(err):
+			r.Log.WarnContext(ctx, "transfer not tidied up, lifecycle rules will", "error", err)
+		case err != nil:
+			errs[i] = fmt.Errorf("tidy up after the transfer: %w", err)
+		}
+	}
 }
 
 // sendTimeout bounds the calls that must be made when the work's time is over.
@@ -218,8 +270,10 @@ func fail(errs []error, id *string, err error) {
 	}
 }
 
-// classSource is the class of a source bucket that nobody linked.
-const classSource = "unknown-source"
+const (
+	classSource = "unknown-source"    // permanent: a source bucket that nobody linked
+	classInbox  = "inbox-unavailable" // transient
+)
 
 // isRefusal tells what the receiver would not touch from what it could not do.
 func isRefusal(err error) bool {

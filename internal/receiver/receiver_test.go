@@ -37,6 +37,8 @@ type engine struct {
 	answers map[string]answer
 	puts    map[string]bool // by key: whether it was called redelivered
 	urls    []string
+
+	segments []int // carried by PutSegment
 }
 
 type answer struct {
@@ -88,7 +90,7 @@ func (q *queues) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInp
 			out.Failed = append(out.Failed, types.BatchResultErrorEntry{Id: e.Id, Code: aws.String("InternalError")})
 			continue
 		}
-		q.sent[*in.QueueUrl] = append(q.sent[*in.QueueUrl], &sqs.SendMessageInput{MessageBody: e.MessageBody})
+		q.sent[*in.QueueUrl] = append(q.sent[*in.QueueUrl], &sqs.SendMessageInput{MessageBody: e.MessageBody, MessageAttributes: e.MessageAttributes})
 	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package transfer
 
 import (
+	"context"
 	"errors"
 
 	"github.com/s3ferry/s3ferry/internal/fault"
@@ -21,6 +22,8 @@ type job struct {
 	order        *journal.Order    // what Advance returned; nil until then
 
 	finished, remaining int // parts
+	segments            []int
+	told                func(context.Context) error
 	residue             error
 }
 

@@ -30,7 +30,12 @@ func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 	}
 	for try := 1; ; try++ {
 		var verified wire.Verified
-		if err = j.fill(ctx, work, u); err == nil {
+		if u.Segments != nil {
+			err = j.share(ctx, u)
+		} else if err = j.list(ctx, u, u.parts); err == nil {
+			err = j.fill(ctx, work, u, u.parts)
+		}
+		if err == nil {
 			verified, err = j.complete(ctx, u, c)
 		}
 		switch {
@@ -40,7 +45,7 @@ func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 				u, err = j.reopen(ctx, u)
 			}
 		case errors.Is(err, errDigest) && try < uploadTries:
-			j.leave(j.abort(ctx, u))
+			j.leave(j.abort(ctx, u.Upload))
 			u, err = j.reopen(ctx, u)
 		default:
 			j.tidy(ctx, u, err)
@@ -72,12 +77,9 @@ func settled(err error) error {
 	}
 }
 
-// fill brings every part of u that is missing.
-func (j *job) fill(ctx, work context.Context, u *upload) error {
-	if err := j.list(ctx, u); err != nil {
-		return err
-	}
-	missing := u.missing()
+// fill brings what u misses of parts, a run of its own.
+func (j *job) fill(ctx, work context.Context, u *upload, parts []part) error {
+	missing := u.missing(parts)
 	j.remaining = len(missing)
 	pulls, stop := context.WithCancelCause(work)
 	defer stop(nil)
@@ -85,11 +87,11 @@ func (j *job) fill(ctx, work context.Context, u *upload) error {
 	for _, p := range missing {
 		f.left += p.size
 	}
-	var parts errgroup.Group // without its context: parts that were pulled are stored whatever befalls the others
+	var group errgroup.Group // without its context: parts that were pulled are stored whatever befalls the others
 	for _, p := range missing {
 		buf, err := j.memory.take(pulls, p.size)
 		if err != nil {
-			parts.Go(func() error { return err })
+			group.Go(func() error { return err })
 			break
 		}
 		if f.halt.Load() {
@@ -97,7 +99,7 @@ func (j *job) fill(ctx, work context.Context, u *upload) error {
 			break
 		}
 		ranges := f.open(pulls, p, buf)
-		parts.Go(func() error {
+		group.Go(func() error {
 			defer j.memory.give(buf)
 			if err := ranges.Wait(); err != nil {
 				return err
@@ -109,7 +111,7 @@ func (j *job) fill(ctx, work context.Context, u *upload) error {
 	draining, drained := context.WithCancel(pulls)
 	var hedges sync.WaitGroup
 	hedges.Go(func() { f.hedgeAll(draining) })
-	err := parts.Wait()
+	err := group.Wait()
 	drained()
 	hedges.Wait()
 	return err
@@ -196,11 +198,11 @@ func (j *job) tidy(ctx context.Context, u *upload, err error) {
 	switch {
 	case err == nil:
 	case isFinal(err):
-		j.leave(j.abort(ctx, u))
+		j.leave(j.abort(ctx, u.Upload))
 	default:
 		return
 	}
-	j.leave(j.Journal.Forget(ctx, j.entry))
+	j.leave(j.Journal.Forget(ctx, u.Upload))
 }
 
 // tidyEarlier ends what an earlier message of the transfer may have begun, where
@@ -210,13 +212,13 @@ func (j *job) tidyEarlier(ctx context.Context, err error) {
 	if !ok {
 		return
 	}
-	if end.outcome == wire.Superseded {
-		held, err := j.Journal.Upload(ctx, j.entry, j.Bucket, j.key)
-		j.leave(err)
-		if held == nil {
-			return
-		}
-		j.leave(j.abort(ctx, &upload{Upload: held}))
+	held, readErr := j.Journal.Upload(ctx, j.entry, j.Bucket, j.key)
+	j.leave(readErr)
+	if held == nil {
+		return
 	}
-	j.leave(j.Journal.Forget(ctx, j.entry))
+	if end.outcome == wire.Superseded {
+		j.leave(j.abort(ctx, held))
+	}
+	j.leave(j.Journal.Forget(ctx, held))
 }

@@ -402,7 +402,11 @@ func (w *schedule) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	delete(w.objects, *in.Bucket+"/"+*in.Key)
+	name := *in.Bucket + "/" + *in.Key
+	if o, ok := w.objects[name]; ok && in.IfMatch != nil && *in.IfMatch != o.etag {
+		return nil, apiError(http.StatusPreconditionFailed, "PreconditionFailed")
+	}
+	delete(w.objects, name)
 	return &s3.DeleteObjectOutput{}, nil
 }
 

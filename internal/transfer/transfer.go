@@ -5,7 +5,8 @@
 // Small objects take one GET and one conditional PUT. Large ones take a
 // multipart upload whose parts are pulled in parallel, each range pinned to the
 // source's ETag; what is done survives the invocation, since the journal names
-// the upload and S3 lists its parts.
+// the upload and S3 lists its parts. Larger ones still are cut into segments, each
+// of which another invocation can carry; segments.go says how they end as one.
 package transfer
 
 import (
@@ -24,6 +25,7 @@ import (
 const (
 	DefaultConnections = 256
 	DefaultPartSize    = 8 << 20
+	DefaultSegmentSize = 1 << 30
 	DefaultRangeSize   = 4 << 20
 	DefaultMemory      = 512 << 20
 	DefaultAttempts    = 10
@@ -43,6 +45,7 @@ type Options struct {
 
 	Connections int   // GETs under way at once, over all transfers: at most, where more make it faster
 	PartSize    int64 // bytes; an object up to this is small. Grown where 10,000 parts would not do
+	SegmentSize int64 // bytes; a larger object is cut into segments of about this, whole parts each
 	RangeSize   int64 // bytes of one GET at most: a larger part is pulled in several, over as many connections
 	Memory      int64 // bytes of part buffers, over all transfers; at least one part
 
@@ -62,6 +65,7 @@ type Options struct {
 func (o Options) resolve() Options {
 	o.Connections = or(o.Connections, DefaultConnections)
 	o.PartSize = or(o.PartSize, DefaultPartSize)
+	o.SegmentSize = or(o.SegmentSize, DefaultSegmentSize)
 	o.RangeSize = or(o.RangeSize, DefaultRangeSize)
 	o.Memory = or(o.Memory, DefaultMemory)
 	o.PartSize = min(o.PartSize, o.Memory)
@@ -102,11 +106,20 @@ func New(o Options) *Engine {
 	}
 }
 
-// Result is how a transfer ended.
+// Result is what a delivery has done.
 type Result struct {
-	Outcome  wire.Outcome  // copied, skipped, superseded, gone or expired
+	Outcome  wire.Outcome  // copied, skipped, superseded, gone or expired; empty: others carry it on
 	Bytes    int64         // of the object if copied, else 0
 	Verified wire.Verified // if copied
+
+	// Segments are to be sent to workers, each by itself, before the delivery
+	// counts as done: its index for PutSegment, or Whole for Put.
+	Segments []int
+
+	// Told, if set, is to be called once the receipt of the outcome, or of the
+	// error beside this Result, is safe. Until it has succeeded the delivery does
+	// not count as done.
+	Told func(context.Context) error
 
 	// Residue is what could not be tidied up after a transfer that ended all
 	// the same. The buckets' lifecycle rules take it; it is worth a line of log.
@@ -137,6 +150,9 @@ type ended struct {
 
 func (e ended) Error() string { return fmt.Sprintf("%s: %s", e.outcome, e.why) }
 
+// Whole stands among Result.Segments for the transfer itself.
+const Whole = -1
+
 // Put carries t, whose URL the caller has checked, to the key of the
 // destination bucket that the mapping gives. A key of which a newer event has arrived is left alone,
 // as is one that already has this event's object.
@@ -148,6 +164,9 @@ func (e ended) Error() string { return fmt.Sprintf("%s: %s", e.outcome, e.why) }
 // can be stored; the error is then *Unfinished. Any other error has a class
 // from package fault. An outcome of expired leaves the upload in place for the
 // next URL.
+//
+// An object above SegmentSize is not carried here: Result.Segments says what is
+// missing of it.
 func (e *Engine) Put(ctx context.Context, t *wire.Transfer, redelivered bool) (Result, error) {
 	j, err := e.newJob(t)
 	if err != nil {
@@ -162,16 +181,27 @@ func (e *Engine) Put(ctx context.Context, t *wire.Transfer, redelivered bool) (R
 	} else {
 		verified, err = j.large(ctx, work)
 	}
+	return j.result(work, verified, err)
+}
+
+// result is what the caller of Put or PutSegment gets.
+func (j *job) result(work context.Context, verified wire.Verified, err error) (Result, error) {
+	r := Result{Residue: j.residue, Segments: j.segments, Told: j.told}
 	if err == nil {
-		return Result{Outcome: wire.Copied, Bytes: t.Source.Size, Verified: verified, Residue: j.residue}, nil
+		r.Outcome, r.Bytes, r.Verified = wire.Copied, j.t.Source.Size, verified
+		return r, nil
+	}
+	if errors.Is(err, errShared) {
+		return r, nil
 	}
 	if end, ok := errors.AsType[ended](err); ok {
-		return Result{Outcome: end.outcome, Residue: j.residue}, nil
+		r.Outcome = end.outcome
+		return r, nil
 	}
 	if work.Err() != nil && !fault.IsPermanent(err) {
-		return Result{}, &Unfinished{Parts: j.finished, Remaining: j.remaining, Err: context.Cause(work)}
+		return r, &Unfinished{Parts: j.finished, Remaining: j.remaining, Err: context.Cause(work)}
 	}
-	return Result{}, fmt.Errorf("put %q: %w", t.Source.Key, err)
+	return r, fmt.Errorf("put %q: %w", j.t.Source.Key, err)
 }
 
 // checkpointed returns a context for pulls: it ends before ctx by what storing

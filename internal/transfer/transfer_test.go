@@ -179,8 +179,8 @@ func TestSmallIsOneGetAndOnePut(t *testing.T) {
 		r := f.put(f.transfer(), false, wire.Copied)
 		f.arrived()
 		f.asked("Put")
-		if want := (transfer.Result{Outcome: wire.Copied, Bytes: int64(size), Verified: wire.ByETag}); r != want {
-			t.Errorf("size %d: got %+v, want %+v", size, r, want)
+		if diff := cmp.Diff(transfer.Result{Outcome: wire.Copied, Bytes: int64(size), Verified: wire.ByETag}, r); diff != "" {
+			t.Errorf("size %d (-want +got):\n%s", size, diff)
 		}
 		if got := len(f.src.asks()); got != 1 {
 			t.Errorf("size %d: %d GETs", size, got)
@@ -311,7 +311,7 @@ func TestRedeliveredCostsOneHead(t *testing.T) {
 	f.put(f.transfer(), false, wire.Copied)
 	f.dst.requests()
 	f.put(f.transfer(), true, wire.Skipped)
-	f.asked("Head", "journalDelete")
+	f.asked("Head", "journalGet")
 	if got := len(f.src.asks()); got != 4 {
 		t.Errorf("%d GETs in all, want 4", got)
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -29,9 +30,10 @@ type donePart struct {
 	sum  string // CRC in base64
 }
 
-func (u *upload) missing() []part {
+// missing returns what the destination does not hold of parts.
+func (u *upload) missing(parts []part) []part {
 	var missing []part
-	for _, p := range u.parts {
+	for _, p := range parts {
 		if _, ok := u.done[p.number]; !ok {
 			missing = append(missing, p)
 		}
@@ -45,10 +47,14 @@ func (j *job) open(ctx context.Context) (*upload, error) {
 	if err != nil {
 		return nil, err
 	}
-	if held != nil {
+	switch {
+	case held == nil:
+		return j.begin(ctx, nil)
+	case held.Segments != nil:
+		return j.takeOver(ctx, held)
+	default:
 		return j.adopt(held)
 	}
-	return j.begin(ctx, nil)
 }
 
 // reopen begins another upload in place of u.
@@ -77,11 +83,11 @@ func (j *job) begin(ctx context.Context, old *journal.Upload) (*upload, error) {
 	}
 	ours := journal.Upload{
 		Transfer: j.entry, Bucket: j.Bucket, Key: j.key, ID: aws.ToString(out.UploadId),
-		PartSize: partSize, Algorithm: string(algorithm),
+		PartSize: partSize, Algorithm: string(algorithm), Segments: j.divide(partSize, old),
 	}
 	held, err := j.Journal.Claim(ctx, ours, old)
 	if err != nil || held.ID != ours.ID {
-		j.leave(j.abort(ctx, &upload{Upload: &ours}))
+		j.leave(j.abort(ctx, &ours))
 	}
 	if err != nil {
 		return nil, err
@@ -103,12 +109,22 @@ func (j *job) adopt(held *journal.Upload) (*upload, error) {
 	return &upload{Upload: held, crc: c, parts: cut(j.t.Source.Size, held.PartSize), done: map[int32]donePart{}}, nil
 }
 
-// list asks the destination which parts of u it holds. A part of another size or
-// without a checksum counts as missing.
-func (j *job) list(ctx context.Context, u *upload) error {
-	in := &s3.ListPartsInput{Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID}
+// maxListed is the most parts of one answer.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListParts.html
+const maxListed = 1000
+
+// list asks the destination which of parts, a run of u's, it holds. A part of
+// another size or without a checksum counts as missing.
+func (j *job) list(ctx context.Context, u *upload, parts []part) error {
+	before, last := parts[0].number-1, parts[len(parts)-1].number
+	in := &s3.ListPartsInput{
+		Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID, MaxParts: aws.Int32(min(maxListed, last-before)),
+	}
+	if before > 0 {
+		in.PartNumberMarker = aws.String(strconv.Itoa(int(before)))
+	}
 	pages := s3.NewListPartsPaginator(j.S3, in)
-	for pages.HasMorePages() {
+	for listed := before; listed < last && pages.HasMorePages(); {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return judgeError("list parts of "+u.ID, err)
@@ -117,15 +133,21 @@ func (j *job) list(ctx context.Context, u *upload) error {
 			return fault.Permanentf(journal.ClassCorrupt, "list parts of %s: got those of %q, expected %q", u.ID, *page.Key, j.key)
 		}
 		for _, p := range page.Parts {
-			i := int(aws.ToInt32(p.PartNumber)) - 1
-			sum := aws.ToString(u.crc.listed(p))
-			if _, err := u.crc.parse(sum); err != nil || i < 0 || i >= len(u.parts) || aws.ToInt64(p.Size) != u.parts[i].size {
-				continue
-			}
-			u.done[u.parts[i].number] = donePart{aws.ToString(p.ETag), sum}
+			listed = aws.ToInt32(p.PartNumber)
+			u.take(p)
 		}
 	}
 	return nil
+}
+
+// take notes a part that the destination holds, if it is as it has to be.
+func (u *upload) take(p types.Part) {
+	i := int(aws.ToInt32(p.PartNumber)) - 1
+	sum := aws.ToString(u.crc.listed(p))
+	if _, err := u.crc.parse(sum); err != nil || i < 0 || i >= len(u.parts) || aws.ToInt64(p.Size) != u.parts[i].size {
+		return
+	}
+	u.done[u.parts[i].number] = donePart{aws.ToString(p.ETag), sum}
 }
 
 // store uploads one part, again and again from buf while the destination is busy.
@@ -180,7 +202,7 @@ func (j *job) complete(ctx context.Context, u *upload, c condition) (wire.Verifi
 }
 
 // abort ends u. One that is gone already is as good.
-func (j *job) abort(ctx context.Context, u *upload) error {
+func (j *job) abort(ctx context.Context, u *journal.Upload) error {
 	_, err := j.S3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
 		Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID,
 	})

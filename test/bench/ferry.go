@@ -215,7 +215,7 @@ func (p *plane) environment(j job) map[string]string {
 	env := envcfg.Encode(&envcfg.Receiver{
 		InboxURL: p.inbox.URL(), InboxDLQURL: p.deadLetter.URL(), ReceiptsURL: p.report.URL(),
 		TrustParameter: trustParameter, DestinationBucket: destinationBucket, JournalBucket: journalBucket,
-		Connections: envcfg.DefaultConnections, PartSize: envcfg.DefaultPartSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
+		Connections: envcfg.DefaultConnections, PartSize: envcfg.DefaultPartSize, SegmentSize: envcfg.DefaultSegmentSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
 		TestSourceEndpoint: strings.TrimSuffix(j.Link.Endpoint, "/"),
 	})
 	maps.Copy(env, map[string]string{
