@@ -114,11 +114,9 @@ func TestOneSegmentOfABatchIsCarriedHere(t *testing.T) {
 		{[]string{"1", "3", "2"}, []int{1, 2}, []string{"0"}},
 	} {
 		b := newBench(map[string]answer{"k": {}})
-		bodies := make([]string, len(tc.receives))
-		for i := range bodies {
-			bodies[i] = signed(t, "k", nil)
-		}
-		event := batch(append(bodies, signed(t, "small", nil))...)
+		bodies := slices.Repeat([]string{signed(t, "k", nil)}, len(tc.receives)+1)
+		bodies[len(tc.receives)] = signed(t, "small", nil)
+		event := batch(bodies...)
 		for i, receives := range tc.receives {
 			asSegment(event, i, string(rune('0'+i)))
 			event.Records[i].Attributes["ApproximateReceiveCount"] = receives
