@@ -409,7 +409,7 @@ func TestAlarms(t *testing.T) {
 
 func TestOutputs(t *testing.T) {
 	want := map[string][]string{
-		"GlobalSender": {"LinkSecretArn", "OutboxDeadLetterQueueUrl", "OutboxUrl", "SourceBucketName", "SourceBucketRegion", "SourceEvents"},
+		"GlobalSender": {"CourierLogGroupName", "LinkSecretArn", "OutboxDeadLetterQueueUrl", "OutboxUrl", "SourceBucketName", "SourceBucketRegion", "SourceEvents"},
 		"ChinaReceiver": {
 			"DestinationBucketName", "DestinationBucketRegion", "InboxDeadLetterQueueUrl", "InboxUrl",
 			"MailboxApiKeyId", "MailboxUrl", "ReceiptsUrl", "TrustParameterName",

@@ -153,20 +153,30 @@ func (f *sidesFlags) openReceiving(ctx context.Context) (*receiving, error) {
 	}, nil
 }
 
-func (f *sidesFlags) openLocal(stdin io.Reader) (*sending, *receiving, error) {
+// describeLocal reads what `s3ferry local` has printed into file, or into
+// standard input if that is "-".
+func describeLocal(file string, stdin io.Reader) (localcloud.Description, error) {
 	var line []byte
 	var err error
-	if f.local == "-" {
+	if file == "-" {
 		line, err = io.ReadAll(stdin)
 	} else {
-		line, err = os.ReadFile(f.local)
+		line, err = os.ReadFile(file) //nolint:gosec // the operator names it
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("--local: %w", err)
+		return localcloud.Description{}, fmt.Errorf("--local: %w", err)
 	}
 	var d localcloud.Description
 	if err := json.NewDecoder(bytes.NewReader(line)).Decode(&d); err != nil {
-		return nil, nil, fmt.Errorf("--local: read the line that `s3ferry local` prints: %w", err)
+		return localcloud.Description{}, fmt.Errorf("--local: read the line that `s3ferry local` prints: %w", err)
+	}
+	return d, nil
+}
+
+func (f *sidesFlags) openLocal(stdin io.Reader) (*sending, *receiving, error) {
+	d, err := describeLocal(f.local, stdin)
+	if err != nil {
+		return nil, nil, err
 	}
 	queues := localConfig(d.SQS.Endpoint, d.SQS.Region, d.SQS.AccessKeyID, d.SQS.SecretAccessKey)
 	return &sending{

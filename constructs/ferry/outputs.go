@@ -17,6 +17,7 @@ func (s *Sender) AddOutputs() {
 	output(stack, "SourceEvents", "How the source bucket tells of new objects", jsii.String(string(s.events)))
 	output(stack, "OutboxUrl", "Queue of events to send", s.outbox.QueueUrl())
 	output(stack, "OutboxDeadLetterQueueUrl", "Queue of events given up", s.outboxDLQ.QueueUrl())
+	output(stack, "CourierLogGroupName", "Log group with the receipts", s.courier.LogGroup().LogGroupName())
 }
 
 // AddOutputs adds the outputs to the receiver's stack by which the s3ferry

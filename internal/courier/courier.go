@@ -216,7 +216,7 @@ func (c *Courier) tell(ctx context.Context, r wire.Receipt) {
 		slog.String("bucket", r.Source.Bucket), slog.String("key", r.Source.Key), slog.String("version", r.Source.VersionID),
 		slog.Int64("bytes", r.Bytes), slog.Int64("millis", r.Millis), slog.Int64("lagMillis", lag(r).Milliseconds()),
 		slog.Int("attempts", r.Attempts), slog.String("verified", string(r.Verified)),
-		slog.String("class", r.Class), slog.String("reason", r.Reason),
+		slog.String("class", r.Class), slog.String("reason", r.Reason), slog.Time("at", r.At),
 	)
 }
 

@@ -192,6 +192,11 @@ func TestARoundOfEveryOutcome(t *testing.T) {
 	if n := strings.Count(out.String(), `"msg":"receipt"`); n != 5*len(wire.Outcomes()) {
 		t.Errorf("%d receipts in the log, expected %d", n, 5*len(wire.Outcomes()))
 	}
+	// The report reads these lines.
+	told := out.last(t, "receipt")
+	if at, err := time.Parse(time.RFC3339, fmt.Sprint(told["at"])); err != nil || at.IsZero() {
+		t.Errorf("a receipt is logged without the time it is of: %v", told)
+	}
 	if n := strings.Count(out.String(), `"class":"bad-luck","reason":"because of it"`); n != 10 {
 		t.Errorf("%d reasons in the log, expected 10", n)
 	}

@@ -107,6 +107,7 @@ type Description struct {
 	Destination Bucket `json:"destination"`
 	API         API    `json:"api"`
 	SQS         SQS    `json:"sqs"`
+	Logs        string `json:"logs,omitempty"` // file of the functions' logs, "" if they go elsewhere
 }
 
 // Bucket is a bucket, addressed by path, and who may do everything with it.
@@ -254,7 +255,7 @@ func (c *Cloud) openLogs(context.Context) error {
 		if err != nil {
 			return err
 		}
-		to, c.logFile = file, file
+		to, c.logFile, c.Logs = file, file, file.Name()
 	}
 	c.logs = &lockedWriter{to: to}
 	c.log = slog.New(slog.NewJSONHandler(c.logs, nil)).With("function", "cloud")

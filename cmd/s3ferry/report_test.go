@@ -1,0 +1,61 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestReport(t *testing.T) {
+	dir := t.TempDir()
+	logs, html, cloud := filepath.Join(dir, "functions.log"), filepath.Join(dir, "report.html"), filepath.Join(dir, "cloud.json")
+	receipt := `{"function":"courier","timestamp":"T","level":"INFO","message":"receipt","outcome":"copied","id":"1","bucket":"source","key":"a","bytes":5,"lagMillis":1500,"verified":"etag","at":"T"}` + "\n"
+	receipt = strings.ReplaceAll(receipt, `"T"`, `"`+time.Now().UTC().Format(time.RFC3339)+`"`)
+	for name, content := range map[string]string{
+		logs: "no JSON\n" + receipt + receipt, cloud: `{"logs":"` + filepath.ToSlash(logs) + `"}`, filepath.Join(dir, "none.log"): "",
+		filepath.Join(dir, "verbose.json"): "{}",
+	} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, tc := range map[string]struct {
+		args  []string
+		stdin string
+		code  int
+		want  string // in what is said
+	}{
+		"from a file":           {[]string{"--logs", logs, "--html", html}, "", exitOK, "1 receipts, 1 copied, 0 refused or failed: " + html},
+		"from the laptop cloud": {[]string{"--local", cloud, "--html", html}, "", exitOK, "1 receipts"},
+		"from standard input":   {[]string{"--logs", "-", "--html", "-"}, receipt, exitOK, "<title>s3ferry report"},
+		"an empty log":          {[]string{"--logs", filepath.Join(dir, "none.log"), "--html", html}, "", exitFailed, "no receipts of the last 24h0m0s in none.log"},
+		"no such log":           {[]string{"--logs", dir + "/nowhere", "--html", html}, "", exitFailed, "nowhere"},
+		"logs that went away":   {[]string{"--local", filepath.Join(dir, "verbose.json"), "--html", html}, "", exitFailed, "--verbose"},
+		"a page nowhere":        {[]string{"--logs", logs, "--html", dir + "/nowhere/a.html"}, "", exitFailed, "--html"},
+		"no source":             {[]string{"--html", html}, "", exitUsage, "got 0 of --global-profile, --local and --logs"},
+		"two sources, no page":  {[]string{"--logs", logs, "--local", cloud}, "", exitUsage, "--html: got nothing"},
+		"no time":               {[]string{"--logs", logs, "--html", html, "--since", "0s"}, "", exitUsage, "--since: got 0s"},
+		"no such profile":       {[]string{"--global-profile", "nobody-has-this", "--html", html}, "", exitFailed, "nobody-has-this"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_ = os.Remove(html)
+			root := newRoot()
+			var out bytes.Buffer
+			root.SetOut(&out)
+			root.SetErr(&out)
+			root.SetIn(strings.NewReader(tc.stdin))
+			if got := run(t.Context(), root, append([]string{"report"}, tc.args...)); got != tc.code {
+				t.Errorf("exit code %d, want %d", got, tc.code)
+			}
+			if !strings.Contains(out.String(), tc.want) {
+				t.Errorf("said %q, want %q in it", out.String(), tc.want)
+			}
+			if page, _ := os.ReadFile(html); strings.HasSuffix(tc.want, html) && !bytes.Contains(page, []byte("</html>")) {
+				t.Errorf("the page is not whole: %d bytes", len(page))
+			}
+		})
+	}
+}
