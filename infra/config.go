@@ -1,19 +1,16 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
-	"math"
 	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2/regioninfo"
 	"github.com/aws/jsii-runtime-go"
+
+	"github.com/s3ferry/s3ferry/internal/settings"
 )
 
 // contextKey is the key of the settings in cdk.json's context. On the command
@@ -73,11 +70,14 @@ type setting struct {
 	absent  string // what being left out means otherwise, in words
 }
 
-// kind is what a setting may be.
-type kind struct {
-	expected string               // in words
-	set      func(value any) bool // stores value, or reports that it is not as expected
-}
+// What a setting may be.
+type kind = settings.Kind
+
+var (
+	text   = settings.Text
+	number = settings.Number
+	span   = settings.Span
+)
 
 // settings returns every setting, each of which writes to c.
 func (c *config) settings() []setting {
@@ -134,30 +134,17 @@ func readConfig(context any) (config, error) {
 		Global: globalConfig{Region: "us-east-1", StackName: globalSender, Architecture: "arm64"},
 		China:  chinaConfig{Region: "cn-north-1", StackName: chinaReceiver, Architecture: "x86_64"},
 	}
-	settings := c.settings()
-	given, problems := flatten(context, settings)
-	for _, name := range slices.Sorted(maps.Keys(given)) {
-		at := slices.IndexFunc(settings, func(s setting) bool { return s.name == name })
-		if at < 0 {
-			problems = append(problems, unknown(name, settings))
-		} else if !settings[at].set(given[name]) {
-			problems = append(problems, unexpected(contextKey+"."+name, given[name], settings[at].expected))
-		}
+	var all []settings.Setting
+	for _, s := range c.settings() {
+		all = append(all, settings.Setting{Name: s.name, Kind: s.kind})
 	}
+	problems := settings.Read(context, contextKey, all)
 	problems = append(problems, c.contradictions()...)
 	if len(problems) > 0 {
 		return config{}, fmt.Errorf("correct these settings in the context of cdk.json, or on the command line with -c (docs/configuration.md has them all):\n%w",
 			errors.Join(problems...))
 	}
 	return c, nil
-}
-
-func unexpected(name string, got any, expected string) error {
-	raw, err := json.Marshal(got)
-	if err != nil {
-		raw = fmt.Append(nil, got)
-	}
-	return fmt.Errorf("%s: got %s, expected %s", name, raw, expected)
 }
 
 // contradictions returns what is wrong with settings beside each other.
@@ -206,138 +193,4 @@ func partition(region string) string {
 		return *p
 	}
 	return ""
-}
-
-// flatten returns the settings in context by dotted name without contextKey:
-// those of the nested object, then those given by dotted name. A key of the
-// context that misses contextKey narrowly is a problem, since nobody else
-// would report it.
-func flatten(context any, settings []setting) (given map[string]any, problems []error) {
-	given = map[string]any{}
-	all, _ := context.(map[string]any)
-	switch nested := all[contextKey].(type) {
-	case nil:
-	case map[string]any:
-		for side, values := range nested {
-			object, ok := values.(map[string]any)
-			switch {
-			case ok:
-				for name, value := range object {
-					given[side+"."+name] = value
-				}
-			case side == "global" || side == "china":
-				problems = append(problems, unexpected(contextKey+"."+side, values, `an object such as {"region": "us-east-1"}`))
-			default:
-				given[side] = values // reported as unknown
-			}
-		}
-	default:
-		problems = append(problems, unexpected(contextKey, nested, `an object such as {"global": {"region": "us-east-1"}}`))
-	}
-	for _, key := range slices.Sorted(maps.Keys(all)) {
-		first, name, _ := strings.Cut(key, ".")
-		switch {
-		case first == contextKey:
-			if name != "" {
-				given[name] = all[key]
-			}
-		case first != contextKey && distance(first, contextKey) <= 2:
-			problems = append(problems, fmt.Errorf("%s: there is no such setting, did you mean %s?", key, contextKey+strings.TrimPrefix(key, first)))
-		case slices.ContainsFunc(settings, func(s setting) bool { return s.name == key }):
-			problems = append(problems, fmt.Errorf("%[1]s: there is no such setting, did you mean %[2]s.%[1]s?", key, contextKey))
-		}
-	}
-	return given, problems
-}
-
-// unknown says that there is no setting of that name, and which the nearest is.
-func unknown(name string, settings []setting) error {
-	side, leaf, _ := strings.Cut(name, ".")
-	var nearest string
-	var known []string
-	closest := 1 + max(2, len(leaf)/3) // further away is another word
-	for _, s := range settings {
-		if strings.HasPrefix(s.name, side+".") {
-			known = append(known, s.name)
-		}
-		if d := distance(strings.ToLower(name), strings.ToLower(s.name)); d < closest {
-			closest, nearest = d, s.name
-		}
-	}
-	if at := slices.IndexFunc(settings, func(s setting) bool { return strings.HasSuffix(s.name, "."+leaf) }); nearest == "" && known != nil && at >= 0 {
-		nearest = settings[at].name // the right name on the wrong side
-	}
-	if nearest != "" {
-		return fmt.Errorf("%[1]s.%[2]s: there is no such setting, did you mean %[1]s.%[3]s?", contextKey, name, nearest)
-	}
-	if known == nil {
-		return fmt.Errorf("%[1]s.%[2]s: there is no such setting, expected them under %[1]s.global or %[1]s.china", contextKey, name)
-	}
-	return fmt.Errorf("%s.%s: there is no such setting, expected one of %s", contextKey, name, strings.Join(known, ", "))
-}
-
-// distance is how many characters have to be put in, taken out or changed to
-// make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1) // the distances from what of a is done to each beginning of b
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}
-
-// The functions below make kinds. Values from the command line are always
-// strings.
-
-func text(to *string, pattern *regexp.Regexp, expected string) kind {
-	return kind{expected, func(value any) bool {
-		s, ok := value.(string)
-		if !ok || !pattern.MatchString(s) {
-			return false
-		}
-		*to = s
-		return true
-	}}
-}
-
-func number(to *int, low, high int) kind {
-	return kind{fmt.Sprintf("a whole number from %d to %d", low, high), func(value any) bool {
-		n := math.NaN()
-		switch v := value.(type) {
-		case float64:
-			n = v
-		case string:
-			if i, err := strconv.Atoi(v); err == nil {
-				n = float64(i)
-			}
-		}
-		if n != math.Trunc(n) || n < float64(low) || n > float64(high) {
-			return false
-		}
-		*to = int(n)
-		return true
-	}}
-}
-
-func span(to *time.Duration, low, high time.Duration) kind {
-	return kind{fmt.Sprintf("a duration from %s to %s, such as 45m", low, high), func(value any) bool {
-		d, err := time.ParseDuration(fmt.Sprint(value))
-		if err != nil || d < low || d > high {
-			return false
-		}
-		*to = d
-		return true
-	}}
 }

@@ -165,7 +165,7 @@ func TestDocsListEverySetting(t *testing.T) {
 		if s.initial != "" {
 			absent = "`" + s.initial + "`"
 		}
-		want = append(want, fmt.Sprintf("%s: %s; %s", s.name, s.expected, absent))
+		want = append(want, fmt.Sprintf("%s: %s; %s", s.name, s.Expected, absent))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("docs/configuration.md has (+) but should have (-):\n%s", diff)

@@ -1,7 +1,9 @@
 package guard
 
 import (
+	"net"
 	"net/netip"
+	"strings"
 	"testing"
 )
 
@@ -101,4 +103,30 @@ func TestControlAllowsOnlyPublicAddresses(t *testing.T) {
 			t.Errorf("test endpoint, %q: got %v, want allowed %v", address, err, want)
 		}
 	}
+}
+
+// FuzzControl holds the addresses that may be dialled against what the standard
+// library says of them.
+func FuzzControl(f *testing.F) {
+	for _, address := range []string{"52.216.1.1:443", "[2600:1fa0:80fc::1]:443", "[64:ff9b::a9fe:a9fe]:443", "[::ffff:127.0.0.1]:443", "100.64.0.1:443", "[fe80::1%eth0]:443"} {
+		f.Add(address)
+	}
+	g := &Guard{}
+	f.Fuzz(func(t *testing.T, address string) {
+		if g.control("tcp", address, nil) == nil || g.control("udp4", address, nil) == nil {
+			t.Fatalf("%q: a network of no address family is allowed", address)
+		}
+		if g.control("tcp6", address, nil) != nil {
+			return
+		}
+		host, port, err := net.SplitHostPort(address)
+		ip := net.ParseIP(host)
+		if err != nil || port != "443" || ip == nil {
+			t.Fatalf("%q was allowed", address)
+		}
+		if !ip.IsGlobalUnicast() || ip.IsPrivate() || ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() ||
+			strings.Contains(host, ":") && ip.To4() != nil {
+			t.Fatalf("%q was allowed", address)
+		}
+	})
 }
