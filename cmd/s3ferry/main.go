@@ -70,7 +70,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newLocal(), newDemo(), newLink(), newBackfill(), newVerify(), newRedrive(), newReport())
+	root.AddCommand(newLocal(), newDemo(), newLink(), newBackfill(), newVerify(), newRedrive(), newReport(), newCost())
 	return root
 }
 
