@@ -22,6 +22,10 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 	})
 	alarmTopic := topic(stack, cfg.AlarmTopicARN)
 	mailbox := ferry.NewMailbox(stack, "Mailbox", &ferry.MailboxProps{
+		Authorization:   ferry.Authorization(cfg.Authorization),
+		AccessKeySerial: cfg.AccessKeySerial,
+		AllowedNetworks: cfg.AllowedNetworks,
+
 		Rate:        cfg.Rate,
 		Burst:       cfg.Burst,
 		Quota:       cfg.Quota,

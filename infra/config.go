@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math"
+	"net/netip"
 	"regexp"
 	"strings"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/regioninfo"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/s3ferry/s3ferry/constructs/ferry"
 	"github.com/s3ferry/s3ferry/internal/settings"
 )
 
@@ -49,6 +52,9 @@ type chinaConfig struct {
 	DestinationKeyARN string
 	StripPrefix       string
 	AddPrefix         string
+	Authorization     string
+	AccessKeySerial   int
+	AllowedNetworks   []string
 	Rate              int
 	Burst             int
 	Quota             int
@@ -101,6 +107,9 @@ func (c *config) settings() []setting {
 		{"china.destinationKeyArn", text(&n.DestinationKeyARN, keyARN, "the ARN of the bucket's KMS key"), "", "the bucket has none"},
 		{"china.stripPrefix", text(&n.StripPrefix, anything, "the beginning of keys"), "", "nothing"},
 		{"china.addPrefix", text(&n.AddPrefix, addPrefix, "text without * ? $, and no braces but {bucket} and {region}"), "", "nothing"},
+		{"china.authorization", text(&n.Authorization, authorizations, "apiKey or iam"), "apiKey", ""},
+		{"china.accessKeySerial", number(&n.AccessKeySerial, 1, math.MaxInt32), "", "the first access key"},
+		{"china.allowedNetworks", networks(&n.AllowedNetworks), "", "the internet"},
 		{"china.rate", number(&n.Rate, 1, 10_000), "100", ""},
 		{"china.burst", number(&n.Burst, 1, 5_000), "200", ""},
 		{"china.quota", number(&n.Quota, 1, 1_000_000_000), "", "no quota"},
@@ -115,17 +124,40 @@ func (c *config) settings() []setting {
 }
 
 var (
-	anything      = regexp.MustCompile(`^.+$`)
-	region        = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d$`)
-	stackName     = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,127}$`)
-	architectures = regexp.MustCompile(`^(arm64|x86_64)$`)
-	bucketName    = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
-	prefix        = regexp.MustCompile(`^[^*?$]+$`)
-	addPrefix     = regexp.MustCompile(`^([^*?${}]|\{bucket\}|\{region\})+$`)
-	periods       = regexp.MustCompile(`^(DAY|WEEK|MONTH)$`)
-	keyARN        = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+$`)
-	topicARN      = regexp.MustCompile(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:.+$`)
+	anything       = regexp.MustCompile(`^.+$`)
+	region         = regexp.MustCompile(`^[a-z]{2,4}(-[a-z]+)+-\d$`)
+	stackName      = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9-]{0,127}$`)
+	architectures  = regexp.MustCompile(`^(arm64|x86_64)$`)
+	bucketName     = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$`)
+	prefix         = regexp.MustCompile(`^[^*?$]+$`)
+	addPrefix      = regexp.MustCompile(`^([^*?${}]|\{bucket\}|\{region\})+$`)
+	authorizations = regexp.MustCompile(`^(apiKey|iam)$`)
+	periods        = regexp.MustCompile(`^(DAY|WEEK|MONTH)$`)
+	keyARN         = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+$`)
+	topicARN       = regexp.MustCompile(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:.+$`)
 )
+
+// networks takes a list of networks in one text, or as JSON has lists.
+func networks(to *[]string) kind {
+	return kind{Expected: "public networks such as 203.0.113.7/32,198.51.100.0/24", Set: func(value any) bool {
+		var texts []string
+		switch v := value.(type) {
+		case string:
+			texts = strings.Split(v, ",")
+		case []any:
+			for _, member := range v {
+				texts = append(texts, fmt.Sprint(member))
+			}
+		}
+		for _, text := range texts {
+			if n, err := netip.ParsePrefix(text); err != nil || n != n.Masked() || n.Bits() == 0 || n.Addr().IsPrivate() {
+				return false
+			}
+		}
+		*to = texts
+		return len(texts) > 0
+	}}
+}
 
 // readConfig reads the settings from the app's context, which is the merger of
 // cdk.json and the command line. It reports every problem in one error.
@@ -157,6 +189,10 @@ func (c *config) contradictions() (problems []error) {
 	}
 	needs("global.sourceKeyArn", c.Global.SourceKeyARN, "global.sourceBucket", c.Global.SourceBucket)
 	needs("china.destinationKeyArn", c.China.DestinationKeyARN, "china.destinationBucket", c.China.DestinationBucket)
+	if c.China.AccessKeySerial > 0 && c.China.Authorization != string(ferry.IAM) {
+		problems = append(problems, fmt.Errorf("%[1]s.china.accessKeySerial: got %[2]d without %[1]s.china.authorization iam, whose access key it counts: set that too, or leave it out",
+			contextKey, c.China.AccessKeySerial))
+	}
 	if c.China.QuotaPeriod != "" && c.China.Quota == 0 {
 		needs("china.quotaPeriod", c.China.QuotaPeriod, "china.quota", "")
 	}

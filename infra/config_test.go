@@ -130,6 +130,21 @@ func TestConfigProblems(t *testing.T) {
 			map[string]any{"s3ferry.china.addPrefix": "from/{account}/"},
 			`s3ferry.china.addPrefix: got "from/{account}/", expected text without * ? $, and no braces but {bucket} and {region}`,
 		},
+		"a serial of nothing": {
+			map[string]any{"s3ferry.china.accessKeySerial": "2"},
+			`s3ferry.china.accessKeySerial: got 2 without s3ferry.china.authorization iam`,
+		},
+		"a private network": {
+			map[string]any{"s3ferry.china.allowedNetworks": "203.0.113.0/24,10.0.0.0/8"},
+			`s3ferry.china.allowedNetworks: got "203.0.113.0/24,10.0.0.0/8", expected public networks`,
+		},
+		"half a network": {
+			map[string]any{"s3ferry.china.allowedNetworks": []any{"203.0.113.1/24"}},
+			`s3ferry.china.allowedNetworks: got ["203.0.113.1/24"], expected public networks`,
+		},
+		"another authorization": {
+			map[string]any{"s3ferry.china.authorization": "IAM"}, `s3ferry.china.authorization: got "IAM", expected apiKey or iam`,
+		},
 		"a circle": {
 			map[string]any{"s3ferry.china.region": "eu-west-1", "s3ferry.china.destinationBucket": "one", "s3ferry.global.sourceBucket": "one"},
 			`s3ferry.china.destinationBucket: got "one", which is s3ferry.global.sourceBucket`,

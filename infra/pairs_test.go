@@ -39,13 +39,6 @@ func TestTemplates(t *testing.T) {
 	})
 }
 
-// What every role may do, as reviewed: the same in every partition.
-func TestRoles(t *testing.T) {
-	ofEveryPair(t, func(_, stack, region, _ string, template synth.Template) {
-		synth.Golden(t, stack+".iam.txt", strings.ReplaceAll(template.IAM(), region, "${AWS::Region}"), *update)
-	})
-}
-
 var (
 	partitionName    = regexp.MustCompile(`\baws-(cn|us-gov|eusc|iso\w*)\b|\barn:aws\b`)
 	endpointName     = regexp.MustCompile(`[\w.-]*\bamazonaws\.[\w.]+`)

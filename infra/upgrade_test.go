@@ -141,7 +141,7 @@ func TestDocsListEveryOutput(t *testing.T) {
 	for _, d := range documented {
 		got = append(got, d[1]+"."+d[2])
 	}
-	for stack, template := range both(t) {
+	for stack, template := range everything(t) {
 		for output := range template["Outputs"].(map[string]any) {
 			want = append(want, stack+"."+output)
 		}

@@ -83,6 +83,16 @@ func ExampleSource() {
 	// Output:
 }
 
+// A mailbox for requests that are signed, from the addresses of two NAT gateways.
+func ExampleAuthorization() {
+	stack := exampleStack("cn-north-1")
+	ferry.NewMailbox(stack, "Mailbox", &ferry.MailboxProps{
+		Authorization:   ferry.IAM,
+		AllowedNetworks: []string{"203.0.113.7/32", "203.0.113.8/32"},
+	})
+	// Output:
+}
+
 // A bucket that does not send its events to EventBridge gets a notification
 // beside those it has.
 func ExampleEvents() {

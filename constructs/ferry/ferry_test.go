@@ -360,6 +360,24 @@ func TestGrants(t *testing.T) {
 	}
 }
 
+func TestGrantReadAPIKeyWithIAM(t *testing.T) {
+	tpl := template(t, "cn-north-1", func(stack awscdk.Stack) {
+		operator := awsiam.NewRole(stack, jsii.String("Operator"), &awsiam.RoleProps{AssumedBy: awsiam.NewAccountRootPrincipal()})
+		mailbox := ferry.NewMailbox(stack, "Mailbox", &ferry.MailboxProps{Authorization: ferry.IAM, AccessKeySerial: 3})
+		mailbox.GrantReadAPIKey(operator)
+		if mailbox.AccessKey() == nil || ferry.NewMailbox(stack, "Other", nil).AccessKey() != nil {
+			t.Error("a mailbox has an access key with IAM, and only then")
+		}
+	})
+	want := []string{"Allow secretsmanager:GetSecretValue on ${MailboxSenderAccessKeySecret}"}
+	if diff := cmp.Diff(want, statementsOf(tpl, "Operator", "secretsmanager")); diff != "" {
+		t.Error(diff)
+	}
+	if got := tpl.Only(t, "AWS::IAM::AccessKey", "").Get("Serial"); got != 3.0 {
+		t.Errorf("the serial is %v, want 3", got)
+	}
+}
+
 func TestMisuseReportsEveryProblemAtOnce(t *testing.T) {
 	for name, tc := range map[string]struct {
 		build func(awscdk.Stack)
@@ -386,10 +404,13 @@ func TestMisuseReportsEveryProblemAtOnce(t *testing.T) {
 		},
 		"mailbox": {
 			func(s awscdk.Stack) {
-				ferry.NewMailbox(s, "M", &ferry.MailboxProps{Rate: -1, Burst: 5001, Quota: -7, QuotaPeriod: awsapigateway.Period_WEEK})
+				ferry.NewMailbox(s, "M", &ferry.MailboxProps{Rate: -1, Burst: 5001, Quota: -7, QuotaPeriod: awsapigateway.Period_WEEK,
+					Authorization: "mTLS", AccessKeySerial: 1, AllowedNetworks: []string{"203.0.113.0/24", "10.0.0.0/8", "0.0.0.0/0"}})
 			},
 			[]string{
-				"have 4 problem(s)", "Rate: got -1", "Burst: got 5001", "Quota: got -7",
+				`Authorization: got "mTLS", expected APIKeyOnly or IAM`, "AccessKeySerial: got 1, expected none without IAM",
+				"AllowedNetworks: got 10.0.0.0/8, expected public networks", "AllowedNetworks: got 0.0.0.0/0, expected public networks",
+				"have 8 problem(s)", "Rate: got -1", "Burst: got 5001", "Quota: got -7",
 				"QuotaPeriod: got WEEK, expected a period only beside a Quota: set Quota, or leave out QuotaPeriod",
 			},
 		},

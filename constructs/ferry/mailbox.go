@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsapigateway"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
 	"github.com/aws/constructs-go/constructs/v10"
@@ -29,6 +30,18 @@ const receiptsVisibility = 2 * time.Minute
 
 // MailboxProps configures a Mailbox. The zero value is ready to use.
 type MailboxProps struct {
+	// Authorization is what the mailbox asks of a request beside its API key. Link
+	// again after a change: until then the sender's events wait. Default:
+	// APIKeyOnly.
+	Authorization Authorization
+	// AccessKeySerial replaces the access key of IAM where it is raised. Link
+	// again afterwards: the replaced key is gone. Default: 0.
+	AccessKeySerial int
+	// AllowedNetworks are the only ones that requests may come from, such as
+	// "203.0.113.7/32": the addresses of the NAT gateways of the sender's VPC, and
+	// of whoever links. Default: all.
+	AllowedNetworks []string
+
 	// Rate is how many requests a second the API key may make on average.
 	// Default: 100.
 	Rate int
@@ -62,16 +75,17 @@ type MailboxProps struct {
 // other's receipts.
 //
 // The API key throttles and identifies. It does not authenticate: transfers are
-// signed, and the receiver refuses what isn't.
+// signed, and the receiver refuses what isn't. With IAM, requests are signed, too.
 type Mailbox struct {
 	constructs.Construct
 
-	api      awsapigateway.RestApi
-	apiKey   awsapigateway.ApiKey
-	inbox    awssqs.Queue
-	inboxDLQ awssqs.IQueue
-	receipts awssqs.Queue
-	receiver string // id of the receiver that reads the inbox
+	api       awsapigateway.RestApi
+	apiKey    awsapigateway.ApiKey
+	accessKey awssecretsmanager.ISecret // nil unless with IAM
+	inbox     awssqs.Queue
+	inboxDLQ  awssqs.IQueue
+	receipts  awssqs.Queue
+	receiver  string // id of the receiver that reads the inbox
 }
 
 // NewMailbox makes a Mailbox. Nil props mean the defaults.
@@ -87,8 +101,11 @@ func NewMailbox(scope constructs.Construct, id string, props *MailboxProps) *Mai
 	// No dead-letter queue: the courier takes a receipt that it cannot read to the
 	// dead letters of its own side, where somebody looks.
 	m.receipts = newQueue(m, "Receipts", receiptsVisibility, nil, 0)
-	m.api = m.newAPI()
+	m.api = m.newAPI(p)
 	m.apiKey = m.newKey(p)
+	if p.Authorization == IAM {
+		m.accessKey = m.newAccessKey(p)
+	}
 
 	a := alarms{scope: m, topic: p.AlarmTopic}
 	a.deadLetters("InboxDeadLettersAlarm", m.inboxDLQ)
@@ -104,6 +121,10 @@ func (m *Mailbox) API() awsapigateway.RestApi { return m.api }
 // value, which no template knows: ask API Gateway for it by the key's id.
 func (m *Mailbox) APIKey() awsapigateway.IApiKey { return m.apiKey }
 
+// AccessKey returns the secret with the access key that requests are signed
+// with, as accessKeyId and secretAccessKey; nil unless Authorization is IAM.
+func (m *Mailbox) AccessKey() awssecretsmanager.ISecret { return m.accessKey }
+
 // Inbox returns the queue of transfers.
 func (m *Mailbox) Inbox() awssqs.IQueue { return m.inbox }
 
@@ -113,16 +134,25 @@ func (m *Mailbox) InboxDeadLetterQueue() awssqs.IQueue { return m.inboxDLQ }
 // Receipts returns the queue of receipts.
 func (m *Mailbox) Receipts() awssqs.IQueue { return m.receipts }
 
-// GrantReadAPIKey lets grantee ask API Gateway for the value of the API key.
+// GrantReadAPIKey lets grantee ask API Gateway for the value of the API key, and
+// with IAM read the access key: what linking takes to the sender.
 func (m *Mailbox) GrantReadAPIKey(grantee awsiam.IGrantable) awsiam.Grant {
-	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+	grant := awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
 		Grantee:      grantee,
 		Actions:      jsii.Strings("apigateway:GET"),
 		ResourceArns: &[]*string{m.apiKey.KeyArn()},
 	})
+	if m.accessKey == nil {
+		return grant
+	}
+	return grant.Combine(awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee:      grantee,
+		Actions:      jsii.Strings("secretsmanager:GetSecretValue"),
+		ResourceArns: &[]*string{m.accessKey.SecretArn()},
+	}))
 }
 
-func (m *Mailbox) newAPI() awsapigateway.RestApi {
+func (m *Mailbox) newAPI(p MailboxProps) awsapigateway.RestApi {
 	api := awsapigateway.NewRestApi(m, jsii.String("Api"), &awsapigateway.RestApiProps{
 		RestApiName:      awscdk.Names_UniqueResourceName(m, &awscdk.UniqueResourceNameOptions{}),
 		Description:      jsii.String("s3ferry mailbox: takes transfers, hands out receipts"),
@@ -133,6 +163,7 @@ func (m *Mailbox) newAPI() awsapigateway.RestApi {
 		// The role by which API Gateway writes logs is one for the whole account:
 		// whoever has set it may turn logging on through API().DeploymentStage().
 		CloudWatchRole: jsii.Bool(false),
+		Policy:         networkPolicy(p),
 		DeployOptions:  &awsapigateway.StageOptions{StageName: jsii.String("v1")},
 	})
 	api.Node().TryRemoveChild(jsii.String("Endpoint")) // an output, which is the stack's to choose
@@ -151,7 +182,7 @@ func (m *Mailbox) newAPI() awsapigateway.RestApi {
 		options := &awsapigateway.MethodOptions{
 			OperationName:     jsii.String(route.Name),
 			ApiKeyRequired:    jsii.Bool(true),
-			AuthorizationType: awsapigateway.AuthorizationType_NONE,
+			AuthorizationType: p.Authorization.method(),
 			RequestValidator:  validator,
 			MethodResponses: &[]*awsapigateway.MethodResponse{
 				{StatusCode: jsii.String("200")}, {StatusCode: jsii.String("503")},
@@ -254,6 +285,7 @@ func (props *MailboxProps) resolve(scope constructs.Construct, id string) Mailbo
 	bad.check(p.Quota >= 0, "Quota", p.Quota, "at least 1 request", "leave it out for no quota")
 	bad.check(p.QuotaPeriod == "" || p.Quota > 0, "QuotaPeriod", p.QuotaPeriod, "a period only beside a Quota", "set Quota, or leave out QuotaPeriod")
 	bad.checkAge(p.OldestMessageAge)
+	bad.checkAuthorization(p)
 	bad.checkQueue(scope, "DeadLetterQueue", p.DeadLetterQueue)
 	bad.report("Mailbox", id)
 

@@ -27,6 +27,9 @@ func (r *Receiver) AddOutputs() {
 	stack, mailbox := awscdk.Stack_Of(r), r.mailbox
 	output(stack, "MailboxUrl", "Address of the mailbox", mailbox.api.Url())
 	output(stack, "MailboxApiKeyId", "Id of the API key, whose value API Gateway tells", mailbox.apiKey.KeyId())
+	if mailbox.accessKey != nil {
+		output(stack, "MailboxAccessKeySecretArn", "Secret with the access key that requests are signed with", mailbox.accessKey.SecretArn())
+	}
 	output(stack, "TrustParameterName", "Parameter with the public keys and sources that are trusted", r.trust.ParameterName())
 	output(stack, "DestinationBucketName", "Bucket that objects arrive in", r.destination.BucketName())
 	output(stack, "DestinationBucketRegion", "Region of the destination bucket", stack.Region())

@@ -9,12 +9,12 @@ import (
 	"strings"
 )
 
-// IAM returns what every role of the template may do and who may assume it, in a
-// form for people to review: resources without the hashes of their logical ids,
-// one action a line.
+// IAM returns what every role and user of the template may do and who may assume
+// a role, in a form for people to review: resources without the hashes of their
+// logical ids, one action a line.
 func (tpl Template) IAM() string {
 	var b strings.Builder
-	for _, role := range tpl.Resources("AWS::IAM::Role") {
+	for _, role := range slices.Concat(tpl.Resources("AWS::IAM::Role"), tpl.Resources("AWS::IAM::User")) {
 		fmt.Fprintf(&b, "%s\n", role.ID)
 		for _, statement := range statements(role.Get("AssumeRolePolicyDocument")) {
 			fmt.Fprintf(&b, "  for %s\n", compact(statement["Principal"]))
@@ -26,10 +26,44 @@ func (tpl Template) IAM() string {
 			b.WriteString(grants(object(policy)["PolicyDocument"]))
 		}
 		for _, policy := range tpl.Resources("AWS::IAM::Policy") {
-			if slices.Contains(list(policy.Get("Roles")), any("${"+role.ID+"}")) {
+			if slices.Contains(slices.Concat(list(policy.Get("Roles")), list(policy.Get("Users"))), any("${"+role.ID+"}")) {
 				b.WriteString(grants(policy.Get("PolicyDocument")))
 			}
 		}
+	}
+	return logicalHash.ReplaceAllString(b.String(), "$1$2")
+}
+
+// resourcePolicies are the types that let others in, with the properties that
+// hold what of.
+var resourcePolicies = map[string]struct{ resource, document string }{
+	"AWS::SQS::QueuePolicy":               {"Queues", "PolicyDocument"},
+	"AWS::S3::BucketPolicy":               {"Bucket", "PolicyDocument"},
+	"AWS::SecretsManager::ResourcePolicy": {"SecretId", "ResourcePolicy"},
+	"AWS::ApiGateway::RestApi":            {"", "Policy"},
+	"AWS::KMS::Key":                       {"", "KeyPolicy"},
+	"AWS::SNS::TopicPolicy":               {"Topics", "PolicyDocument"},
+}
+
+// ResourcePolicies returns what the policies of resources say, in the form of
+// IAM, and who may invoke a function.
+func (tpl Template) ResourcePolicies() string {
+	var b strings.Builder
+	for _, r := range tpl.Resources("") {
+		if r.Type == "AWS::Lambda::Permission" {
+			fmt.Fprintf(&b, "%s\n  Allow %v for %v on %v if source is %v\n", r.ID, r.Get("Action"), r.Get("Principal"), Resolve(r.Get("FunctionName")), Resolve(r.Get("SourceArn")))
+			continue
+		}
+		of, ok := resourcePolicies[r.Type]
+		if !ok || r.Get(of.document) == nil {
+			continue
+		}
+		resource := "${" + r.ID + "}"
+		if of.resource != "" {
+			resource = fmt.Sprint(list(r.Get(of.resource))...)
+		}
+		fmt.Fprintf(&b, "policy of %s\n", resource)
+		b.WriteString(grants(r.Get(of.document)))
 	}
 	return logicalHash.ReplaceAllString(b.String(), "$1$2")
 }
@@ -40,8 +74,11 @@ func grants(document any) string {
 	var lines []string
 	for _, s := range statements(document) {
 		condition := ""
+		if s["Principal"] != nil {
+			condition = " for " + compact(s["Principal"])
+		}
 		if s["Condition"] != nil {
-			condition = " if " + compact(s["Condition"])
+			condition += " if " + compact(s["Condition"])
 		}
 		for _, resource := range list(s["Resource"]) {
 			for _, action := range list(s["Action"]) {
