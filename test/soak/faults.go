@@ -165,7 +165,7 @@ func step(queue string) func(*soak, disturbance) func() int {
 func outage(s *soak, d disturbance) func() int {
 	before := s.refused()
 	s.closeBorder()
-	s.outages.Go(func() {
+	s.running.Go(func() {
 		select {
 		case <-time.After(d.For):
 		case <-s.quiet:
@@ -181,15 +181,19 @@ func (s *soak) refused() int { return border(s).Refused() + api(s).Refused() }
 func (s *soak) closeBorder() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed++
-	border(s).Close()
-	api(s).Close()
+	s.outages++
+	if s.closed != "api" {
+		border(s).Close()
+	}
+	if s.closed != "pulls" {
+		api(s).Close()
+	}
 }
 
 func (s *soak) openBorder() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed--; s.closed == 0 {
+	if s.outages--; s.outages == 0 {
 		border(s).Open()
 		api(s).Open()
 	}

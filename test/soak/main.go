@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
@@ -46,6 +47,7 @@ type options struct {
 	seed           uint64
 	events, faults float64 // a minute
 	deletes        bool
+	closed         string
 	urlLife        time.Duration
 	outage         time.Duration
 	patience       time.Duration
@@ -63,7 +65,8 @@ func command(ctx context.Context, args []string) error {
 	flags.Float64Var(&o.events, "events", 700, "writes a minute")
 	flags.Float64Var(&o.faults, "faults", 90, "faults a minute")
 	flags.DurationVar(&o.urlLife, "url-life", 8*time.Second, "life of signed URLs, whole seconds")
-	flags.DurationVar(&o.outage, "outage", 0, "time for which the border is closed, both ways, after a third of the minutes; added to them")
+	flags.DurationVar(&o.outage, "outage", 0, "time for which the border is closed after a third of the minutes; added to them")
+	flags.StringVar(&o.closed, "closed", "both", "the `WAYS` that an outage closes: both, pulls (what receivers pull) or api (what sender and courier call)")
 	flags.DurationVar(&o.patience, "patience", 5*time.Minute, "how long nothing may move in the quiet")
 	flags.IntVar(&o.receivers, "receivers", 4, "receivers at once")
 	flags.StringVar(&o.logs, "logs", "", "`FILE` that takes the logs of the functions; default none that stays")
@@ -73,8 +76,9 @@ func command(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() > 0 || o.minutes <= 0 || o.events <= 0 || o.faults < 0 || o.receivers < 1 || o.urlLife < time.Second {
-		return errors.New("got an argument or a number below its least, expected flags only: see --help")
+	if flags.NArg() > 0 || o.minutes <= 0 || o.events <= 0 || o.faults < 0 || o.receivers < 1 || o.urlLife < time.Second ||
+		!slices.Contains([]string{"both", "pulls", "api"}, o.closed) {
+		return errors.New("got an argument, or a flag's value out of its range: see --help")
 	}
 	dir, err := os.MkdirTemp(o.dir, "s3ferry-soak-")
 	if err != nil {

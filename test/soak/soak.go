@@ -22,12 +22,12 @@ type soak struct {
 	cloud   *localcloud.Cloud
 	written *written
 	started time.Time
-	quiet   chan struct{} // closed when faults end
-	outages sync.WaitGroup
+	quiet   chan struct{}  // closed when faults end
+	running sync.WaitGroup // outages
 
-	mu     sync.Mutex
-	closed int // who holds the border closed
-	struck map[string][]func() int
+	mu      sync.Mutex
+	outages int // that hold the border closed
+	struck  map[string][]func() int
 
 	operations atomic.Int64
 	skipped    time.Duration // of the queues' time, in the quiet
@@ -131,7 +131,7 @@ func (s *soak) closeFor(ctx context.Context, from time.Duration) error {
 // calm ends all faults.
 func (s *soak) calm() {
 	close(s.quiet)
-	s.outages.Wait()
+	s.running.Wait()
 	g := s.cloud.Gates
 	for _, gate := range []interface{ Disarm() }{g.API, g.Border, g.Source, g.Destination, g.Services} {
 		gate.Disarm()

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/s3ferry/s3ferry/internal/localcloud"
+	"github.com/s3ferry/s3ferry/internal/localcloud/gate"
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
 	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
 )
@@ -137,7 +140,7 @@ func idle(t *testing.T) *soak {
 		}
 	})
 	return &soak{
-		options: options{logs: logs, seed: 1, patience: time.Second}, cloud: cloud, written: newWritten(cloud),
+		options: options{logs: logs, seed: 1, patience: time.Second, closed: "both"}, cloud: cloud, written: newWritten(cloud),
 		started: time.Now(), quiet: make(chan struct{}), struck: map[string][]func() int{},
 	}
 }
@@ -240,16 +243,34 @@ func TestAwaitSkipsWhatNobodyWorksOn(t *testing.T) {
 	}
 }
 
+func isClosed(g *gate.Gate) bool {
+	before := g.Refused()
+	g.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodGet, "/", nil))
+	return g.Refused() > before
+}
+
 func TestOutagesOverlap(t *testing.T) {
 	s := idle(t)
 	s.closeBorder()
 	met := outage(s, disturbance{For: time.Hour})
 	s.openBorder()
-	if met() != 0 {
-		t.Errorf("met %d requests of none", met())
+	if !isClosed(s.cloud.Gates.API) || !isClosed(s.cloud.Gates.Border) || met() != 2 {
+		t.Errorf("an outage ended with another; it met %d requests of 2", met())
 	}
-	s.calm() // ends the outage, or this would take the hour
-	if s.closed != 0 {
-		t.Errorf("the border is closed %d times", s.closed)
+	s.calm() // ends it, or this would take the hour
+	if isClosed(s.cloud.Gates.API) || isClosed(s.cloud.Gates.Border) {
+		t.Error("the border is still closed")
+	}
+}
+
+func TestWhatAnOutageCloses(t *testing.T) {
+	s := idle(t)
+	for ways, want := range map[string][2]bool{"both": {true, true}, "api": {true, false}, "pulls": {false, true}} {
+		s.closed = ways
+		s.closeBorder()
+		if got := [2]bool{isClosed(s.cloud.Gates.API), isClosed(s.cloud.Gates.Border)}; got != want {
+			t.Errorf("%s: API and pulls are closed: %v, want %v", ways, got, want)
+		}
+		s.openBorder()
 	}
 }
