@@ -46,6 +46,7 @@ type options struct {
 	minutes        float64
 	seed           uint64
 	events, faults float64 // a minute
+	rate           float64
 	deletes        bool
 	closed         string
 	urlLife        time.Duration
@@ -67,6 +68,7 @@ func command(ctx context.Context, args []string) error {
 	flags.DurationVar(&o.urlLife, "url-life", 8*time.Second, "life of signed URLs, whole seconds")
 	flags.DurationVar(&o.outage, "outage", 0, "time for which the border is closed after a third of the minutes; added to them")
 	flags.StringVar(&o.closed, "closed", "both", "the `WAYS` that an outage closes: both, pulls (what receivers pull) or api (what sender and courier call)")
+	flags.Float64Var(&o.rate, "rate", 12, "MB a second that the border lets the receivers pull")
 	flags.DurationVar(&o.patience, "patience", 5*time.Minute, "how long nothing may move in the quiet")
 	flags.IntVar(&o.receivers, "receivers", 4, "receivers at once")
 	flags.StringVar(&o.logs, "logs", "", "`FILE` that takes the logs of the functions; default none that stays")
@@ -76,7 +78,7 @@ func command(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if flags.NArg() > 0 || o.minutes <= 0 || o.events <= 0 || o.faults < 0 || o.receivers < 1 || o.urlLife < time.Second ||
+	if flags.NArg() > 0 || o.minutes <= 0 || o.events <= 0 || o.faults < 0 || o.rate <= 0 || o.receivers < 1 || o.urlLife < time.Second ||
 		!slices.Contains([]string{"both", "pulls", "api"}, o.closed) {
 		return errors.New("got an argument, or a flag's value out of its range: see --help")
 	}

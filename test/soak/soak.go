@@ -50,6 +50,7 @@ func run(ctx context.Context, o options) (*report, error) {
 	}
 	defer cloud.Stop(context.WithoutCancel(ctx)) //nolint:errcheck // its directory goes anyway
 	s := &soak{options: o, cloud: cloud, written: newWritten(cloud), quiet: make(chan struct{}), struck: map[string][]func() int{}}
+	cloud.Gates.Border.Limit(o.rate * 1e6)
 	defer s.showProgress()()
 
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -12,6 +12,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 // Fault is what happens to one request. The zero Fault resets the connection
@@ -40,6 +42,7 @@ type Gate struct {
 	mu      sync.Mutex
 	counts  map[string]int64
 	armed   []*armed
+	limit   *rate.Limiter
 	refused int
 	closed  chan struct{} // closed while the gate is
 }
@@ -54,8 +57,11 @@ type armed struct {
 
 // New returns a gate before next. name gives a request's operation.
 func New(next http.Handler, name func(*http.Request) string) *Gate {
-	return &Gate{next: next, name: name, counts: map[string]int64{}, closed: make(chan struct{})}
+	return &Gate{next: next, name: name, counts: map[string]int64{}, limit: rate.NewLimiter(rate.Inf, burst), closed: make(chan struct{})}
 }
+
+// burst is how many bytes of answers may pass a limited gate at once.
+const burst = 64 << 10
 
 // Proxy returns a handler that passes requests on, by HTTP, to the server at
 // address, host and port. The Host header stays as it came, since it is signed.
@@ -91,6 +97,9 @@ func (g *Gate) Disarm() {
 	defer g.mu.Unlock()
 	g.armed = nil
 }
+
+// Limit lets no more than so many bytes a second of answers pass, in all.
+func (g *Gate) Limit(bytes float64) { g.limit.SetLimit(rate.Limit(bytes)) }
 
 // Close resets all connections that carry a request, and every one that brings
 // another until Open.
@@ -153,7 +162,7 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f, closed := g.admit(g.name(r))
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	a := &answer{ResponseWriter: w, closed: closed, refused: g.refuse}
+	a := &answer{ResponseWriter: w, ctx: ctx, closed: closed, refused: g.refuse, limit: g.limit}
 	go func() {
 		select {
 		case <-closed:
@@ -188,7 +197,7 @@ func (g *Gate) fail(a *answer, r *http.Request, f *Fault) {
 		g.next.ServeHTTP(nowhere{}, r)
 		a.reset()
 	case f.Cut > 0:
-		a.cut, a.stall, a.ctx = f.Cut, f.Stall, r.Context()
+		a.cut, a.stall = f.Cut, f.Stall
 		g.next.ServeHTTP(a, r)
 		if !a.gone { // it was shorter
 			a.reset()
@@ -207,12 +216,13 @@ func (g *Gate) refuse() {
 // answer is a response that a gate may end early.
 type answer struct {
 	http.ResponseWriter
+	ctx     context.Context //nolint:containedctx // of the request, for a Write that waits
 	closed  <-chan struct{}
 	refused func()
+	limit   *rate.Limiter
 	gone    bool
 
-	ctx     context.Context //nolint:containedctx // of the request, for a Write that waits
-	cut     int64           // bytes of the body; 0: all
+	cut     int64 // bytes of the body; 0: all
 	stall   time.Duration
 	written int64
 }
@@ -221,6 +231,9 @@ type answer struct {
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func (a *answer) Write(p []byte) (int, error) {
+	for left := len(p); left > 0; left -= burst {
+		_ = a.limit.WaitN(a.ctx, min(left, burst)) // the client is gone, or the gate closed
+	}
 	if isClosed(a.closed) {
 		a.reset()
 	}

@@ -141,6 +141,20 @@ func TestCloseCutsWhatIsUnderWay(t *testing.T) {
 	}
 }
 
+func TestALimitedGateIsSlow(t *testing.T) {
+	g, url, _ := stand(t)
+	g.Limit(4 * size)
+	start := time.Now()
+	for range 2 {
+		if _, n, err := get(t, url); n != size || err != nil {
+			t.Errorf("got %d bytes, %v", n, err)
+		}
+	}
+	if took := time.Since(start); took < 400*time.Millisecond {
+		t.Errorf("two quarters of a second took %v", took)
+	}
+}
+
 func TestDisarm(t *testing.T) {
 	g, url, _ := stand(t)
 	hits := g.Arm(1, nil, gate.Fault{})
