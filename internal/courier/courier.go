@@ -187,6 +187,9 @@ func (c *Courier) requeue(ctx context.Context, receipts []requeued) ([]requeued,
 	for i, r := range receipts {
 		entries[i] = types.SendMessageBatchRequestEntry{
 			Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(event.Encode(r.receipt.Source)),
+			MessageAttributes: map[string]types.MessageAttributeValue{event.RoundAttribute: {
+				DataType: aws.String("Number"), StringValue: aws.String(strconv.Itoa(min(r.receipt.Round+1, wire.MaxRound))),
+			}},
 		}
 	}
 	out, err := c.SQS.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: aws.String(c.Outbox.URL), Entries: entries})

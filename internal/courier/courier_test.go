@@ -36,6 +36,7 @@ type queues struct {
 	mu     sync.Mutex
 	steps  *[]string // what happened, in order
 	outbox []string
+	rounds []string // of the events in the outbox
 	dead   []*sqs.SendMessageInput
 	refuse func(body string) bool // an entry of a batch
 	err    error                  // of every call
@@ -57,6 +58,7 @@ func (q *queues) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInp
 			continue
 		}
 		q.outbox = append(q.outbox, *e.MessageBody)
+		q.rounds = append(q.rounds, aws.ToString(e.MessageAttributes[event.RoundAttribute].StringValue))
 		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id})
 	}
 	*q.steps = append(*q.steps, "outbox")
@@ -233,6 +235,9 @@ func TestExpiredIsSentAgainBeforeItIsDeleted(t *testing.T) {
 	}
 	if diff := cmp.Diff([]wire.Source{source}, got.Created); diff != "" {
 		t.Errorf("event (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"1"}, q.rounds); diff != "" {
+		t.Errorf("rounds (-want +got):\n%s", diff)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -140,6 +141,24 @@ func (m *Message) add(s wire.Source) error {
 	}
 	m.Created = append(m.Created, s)
 	return nil
+}
+
+// RoundAttribute is the message attribute of an event whose transfer was sent
+// before: how often, as a number.
+const RoundAttribute = "s3ferry-round"
+
+// Round returns how often the transfer of a message's event was sent before; 0
+// where it does not say, or nothing that can be.
+func Round(m events.SQSMessage) int {
+	text := m.MessageAttributes[RoundAttribute].StringValue
+	if text == nil {
+		return 0
+	}
+	n, err := strconv.Atoi(*text)
+	if err != nil || n < 0 || n > wire.MaxRound {
+		return 0
+	}
+	return n
 }
 
 // Encode returns the message in which S3 would tell of s, so that Parse gives s

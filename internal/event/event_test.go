@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-lambda-go/events"
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
@@ -187,4 +188,16 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestRound(t *testing.T) {
+	for text, want := range map[string]int{"": 0, "1": 1, "10000": 10_000, "10001": 0, "-1": 0, "x": 0} {
+		m := events.SQSMessage{MessageAttributes: map[string]events.SQSMessageAttribute{RoundAttribute: {StringValue: &text}}}
+		if got := Round(m); got != want {
+			t.Errorf("%q: got %d, want %d", text, got, want)
+		}
+	}
+	if got := Round(events.SQSMessage{}); got != 0 {
+		t.Errorf("without the attribute: got %d", got)
+	}
 }

@@ -48,6 +48,7 @@ type Sender struct {
 // parcel is one object of a batch on its way.
 type parcel struct {
 	message  int // index of the message that tells of it
+	round    int // how often it was sent before
 	source   wire.Source
 	transfer *wire.Transfer // nil until it is ready to go, and where nothing has to
 	err      error
@@ -75,7 +76,7 @@ func (s *Sender) send(ctx context.Context, messages []events.SQSMessage) []error
 		told, err := event.Parse(m.Body)
 		errs[i] = err
 		for _, source := range told.Created {
-			parcels = append(parcels, &parcel{message: i, source: source})
+			parcels = append(parcels, &parcel{message: i, round: event.Round(m), source: source})
 		}
 		if len(told.Ignored) > 0 {
 			s.Log.InfoContext(ctx, "events ignored", "names", told.Ignored, "messageId", m.MessageId)
@@ -147,7 +148,7 @@ func (s *Sender) prepare(ctx context.Context, parcels []*parcel) {
 	group.SetLimit(lookups)
 	for _, p := range parcels {
 		group.Go(func() error {
-			p.transfer, p.err = s.transfer(ctx, p.source)
+			p.transfer, p.err = s.transfer(ctx, p.source, p.round)
 			if reason, ok := errors.AsType[*noTransfer](p.err); ok {
 				s.Log.InfoContext(ctx, "no transfer needed", "key", p.source.Key, "why", reason.Error())
 				p.err = nil
@@ -159,9 +160,15 @@ func (s *Sender) prepare(ctx context.Context, parcels []*parcel) {
 }
 
 // transfer makes the transfer of source. Its error is a *noTransfer where there
-// is nothing to carry.
-func (s *Sender) transfer(ctx context.Context, source wire.Source) (*wire.Transfer, error) {
+// is nothing to carry, and nothing was sent before.
+func (s *Sender) transfer(ctx context.Context, source wire.Source, round int) (*wire.Transfer, error) {
 	size, object, err := s.Source.Look(ctx, source)
+	if _, gone := errors.AsType[*noTransfer](err); gone && round > 0 {
+		// The receiver may have begun with it, and leaves nothing behind once it finds
+		// out too. If the object comes back meanwhile, an event of its own, which is
+		// newer, brings it whole.
+		size, err = source.Size, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +178,7 @@ func (s *Sender) transfer(ctx context.Context, source wire.Source) (*wire.Transf
 		return nil, err
 	}
 	return &wire.Transfer{
-		ID: wire.ID(wire.OpPut, source), Op: wire.OpPut, Source: source,
+		ID: wire.ID(wire.OpPut, source), Op: wire.OpPut, Round: round, Source: source,
 		Object: object, URL: url, NotAfter: notAfter,
 	}, nil
 }

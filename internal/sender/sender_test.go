@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/s3ferry/s3ferry/internal/event"
@@ -217,6 +218,29 @@ func TestWhatTheSourceAnswers(t *testing.T) {
 				t.Errorf("the log lacks %q: %s", tc.reason, &c.logs)
 			}
 		})
+	}
+}
+
+// Once a transfer was sent, the receiver may hold half of it: it is told even
+// where there is nothing to carry any more.
+func TestWhatWasSentBeforeIsSentAgainThoughItIsGone(t *testing.T) {
+	for name, o := range map[string]object{
+		"gone":        {status: 404, code: "NoSuchKey"},
+		"overwritten": {header: map[string]string{"ETag": `"e2"`}},
+	} {
+		api := mailboxtest.New(t)
+		c, s, key := newCloud(t, api)
+		source := c.put("k", "v1", o)
+		source.Size = 12345
+		b := batch(told(source, source)...)
+		b.Records[1].MessageAttributes = map[string]events.SQSMessageAttribute{event.RoundAttribute: {DataType: "Number", StringValue: aws.String("3")}}
+		if stay := handle(t, s, b); stay != nil {
+			t.Fatalf("%s: %v stay: %s", name, stay, &c.logs)
+		}
+		got := transfers(t, api, key)
+		if len(got) != 1 || got[0].Round != 3 || !cmp.Equal(got[0].Source, source) || got[0].ID != wire.ID(wire.OpPut, source) {
+			t.Errorf("%s: got %+v, expected the transfer of the second message", name, got)
+		}
 	}
 }
 
