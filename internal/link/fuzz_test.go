@@ -19,7 +19,7 @@ import (
 func FuzzSecret(f *testing.F) {
 	const canary = "hunter2hunter2"
 	good, err := link.EncodeSecret(link.Secret{
-		APIURL: "https://x.execute-api.cn-north-1.amazonaws.com.cn/v1", APIKey: secret.New(canary), SigningKey: wire.SigningKey{ID: "a", Key: key},
+		APIURL: "https://x.execute-api.cn-north-1.amazonaws.com.cn/v1", APIKey: secret.New(canary), SigningKey: wire.SigningKey{ID: "a", Key: secret.New(key)},
 	})
 	if err != nil {
 		f.Fatal(err)
@@ -36,7 +36,7 @@ func FuzzSecret(f *testing.F) {
 			}
 			return
 		}
-		if len(got.SigningKey.Key) != ed25519.PrivateKeySize || got.SigningKey.ID == "" || got.APIURL == "" {
+		if len(got.SigningKey.Key.Reveal()) != ed25519.PrivateKeySize || got.SigningKey.ID == "" || got.APIURL == "" {
 			t.Fatalf("%q was taken for a link secret", document)
 		}
 		kept, err := link.EncodeSecret(got)

@@ -66,7 +66,7 @@ type credentialsDocument struct {
 func EncodeSecret(s Secret) ([]byte, error) {
 	document := secretDocument{
 		APIURL: s.APIURL, APIKey: s.APIKey.Reveal(),
-		SigningKey: jose.JSONWebKey{Key: s.SigningKey.Key, KeyID: s.SigningKey.ID, Algorithm: string(jose.EdDSA), Use: "sig"},
+		SigningKey: jose.JSONWebKey{Key: s.SigningKey.Key.Reveal(), KeyID: s.SigningKey.ID, Algorithm: string(jose.EdDSA), Use: "sig"},
 	}
 	if c := s.Credentials; c.AccessKeyID != "" {
 		document.Credentials = &credentialsDocument{c.AccessKeyID, c.SecretAccessKey.Reveal(), c.Region}
@@ -106,7 +106,7 @@ func DecodeSecret(document []byte) (Secret, error) {
 	}
 	s := Secret{
 		APIURL: strings.TrimSuffix(doc.APIURL, "/"), APIKey: secret.New(doc.APIKey),
-		SigningKey: wire.SigningKey{ID: doc.SigningKey.KeyID, Key: key},
+		SigningKey: wire.SigningKey{ID: doc.SigningKey.KeyID, Key: secret.New(key)},
 	}
 	if _, ok := d["iamCredentials"]; ok {
 		var c credentialsDocument

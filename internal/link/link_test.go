@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/ed25519"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,7 +23,7 @@ var key = ed25519.NewKeyFromSeed(bytes.Repeat([]byte{3}, ed25519.SeedSize))
 func TestSecretRoundTrip(t *testing.T) {
 	want := link.Secret{
 		APIURL: "https://abc.execute-api.cn-north-1.amazonaws.com.cn/v1", APIKey: secret.New("k"),
-		SigningKey: wire.SigningKey{ID: "2026-11", Key: key},
+		SigningKey: wire.SigningKey{ID: "2026-11", Key: secret.New(key)},
 	}
 	document, err := link.EncodeSecret(want)
 	if err != nil {
@@ -43,7 +44,7 @@ func TestSecretRoundTrip(t *testing.T) {
 
 func TestSecretWithCredentials(t *testing.T) {
 	want := link.Secret{
-		APIURL: "https://x/v1", APIKey: secret.New("k"), SigningKey: wire.SigningKey{ID: "a", Key: key},
+		APIURL: "https://x/v1", APIKey: secret.New("k"), SigningKey: wire.SigningKey{ID: "a", Key: secret.New(key)},
 		Credentials: link.Credentials{AccessKeyID: "AKIA1", SecretAccessKey: secret.New("hunter2"), Region: "cn-north-1"},
 	}
 	document, err := link.EncodeSecret(want)
@@ -89,7 +90,7 @@ func TestASecretWithoutContentIsNotLinked(t *testing.T) {
 
 func TestABrokenSecretIsNamedButNotQuoted(t *testing.T) {
 	good, err := link.EncodeSecret(link.Secret{
-		APIURL: "https://x/v1", APIKey: secret.New("hunter2"), SigningKey: wire.SigningKey{ID: "a", Key: key},
+		APIURL: "https://x/v1", APIKey: secret.New("hunter2"), SigningKey: wire.SigningKey{ID: "a", Key: secret.New(key)},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -162,7 +163,7 @@ func TestTheFirstTrustDocumentTrustsNobody(t *testing.T) {
 }
 
 func TestABrokenTrustDocumentIsRefusedWhole(t *testing.T) {
-	private, err := link.EncodeSecret(link.Secret{SigningKey: wire.SigningKey{ID: "a", Key: key}})
+	private, err := link.EncodeSecret(link.Secret{SigningKey: wire.SigningKey{ID: "a", Key: secret.New(key)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,5 +210,29 @@ func TestCache(t *testing.T) {
 	c.Life, c.Pause, fail = 0, 0, true
 	if _, err := c.Get(t.Context()); err == nil {
 		t.Error("an old document was given out although it could not be read again")
+	}
+}
+
+// A link secret may end up in a log or an error of somebody who holds one.
+func TestALinkSecretDoesNotPrint(t *testing.T) {
+	s := link.Secret{
+		APIURL: "https://x/v1", APIKey: secret.New("hunter2"), SigningKey: wire.SigningKey{ID: "a", Key: secret.New(key)},
+		Credentials: link.Credentials{AccessKeyID: "AKIA", SecretAccessKey: secret.New("hunter2"), Region: "cn-north-1"},
+	}
+	type holder struct{ hidden link.Secret }
+	encoded, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	forms := []string{string(encoded)}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x"} {
+		forms = append(forms, fmt.Sprintf(verb, s), fmt.Sprintf(verb, &s), fmt.Sprintf(verb, holder{s}))
+	}
+	for _, form := range forms {
+		for _, leak := range []string{"hunter2", "3 3 3", "0x3, 0x3", "030303", "AwMDAw", `\x03\x03`} {
+			if strings.Contains(form, leak) {
+				t.Errorf("%q is in %s", leak, form)
+			}
+		}
 	}
 }

@@ -141,7 +141,7 @@ func newPending(state globalState, sources []link.Source, name string, now time.
 	if err != nil {
 		return pendingLink{}, fmt.Errorf("make encryption key: %w", err)
 	}
-	signing := jose.JSONWebKey{Key: key.Key, KeyID: key.ID, Algorithm: string(jose.EdDSA), Use: "sig"}
+	signing := jose.JSONWebKey{Key: key.Key.Reveal(), KeyID: key.ID, Algorithm: string(jose.EdDSA), Use: "sig"}
 	private := jose.JSONWebKey{Key: decrypt, KeyID: key.ID, Algorithm: string(jose.ECDH_ES), Use: "enc"}
 	return pendingLink{
 		SigningKey: signing, Decrypt: private,
@@ -299,7 +299,7 @@ func (p pendingLink) open(a answer) (link.Secret, error) {
 		return link.Secret{}, errors.New("the request that waits has no signing key: export again with --rotate")
 	}
 	// As strict as the functions will be.
-	s := link.Secret{APIURL: d.APIURL, APIKey: secret.New(d.APIKey), SigningKey: wire.SigningKey{ID: p.SigningKey.KeyID, Key: key}}
+	s := link.Secret{APIURL: d.APIURL, APIKey: secret.New(d.APIKey), SigningKey: wire.SigningKey{ID: p.SigningKey.KeyID, Key: secret.New(key)}}
 	if k := d.AccessKey; k != nil {
 		s.Credentials = link.Credentials{AccessKeyID: k.ID, SecretAccessKey: secret.New(k.Secret), Region: k.Region}
 	}

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/s3ferry/s3ferry/internal/secret"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
@@ -25,15 +26,15 @@ func newKey(name string, now time.Time) (wire.SigningKey, error) {
 	var random [4]byte
 	_, _ = rand.Read(random[:]) // never fails
 	id := name + "-" + now.UTC().Format(keyDate) + "-" + hex.EncodeToString(random[:])
-	return wire.SigningKey{ID: id, Key: private}, nil
+	return wire.SigningKey{ID: id, Key: secret.New(private)}, nil
 }
 
 // publicOf returns the public half of a key, nil of none.
 func publicOf(key wire.SigningKey) ed25519.PublicKey {
-	if len(key.Key) != ed25519.PrivateKeySize {
+	if len(key.Key.Reveal()) != ed25519.PrivateKeySize {
 		return nil
 	}
-	public, _ := key.Key.Public().(ed25519.PublicKey)
+	public, _ := key.Key.Reveal().Public().(ed25519.PublicKey)
 	return public
 }
 

@@ -48,7 +48,7 @@ func TestLink(t *testing.T) {
 		t.Errorf("the link secret leads to %s", secret.APIURL)
 	}
 	trust := w.trusted()
-	if !trust.Keys[secret.SigningKey.ID].Equal(secret.SigningKey.Key.Public()) || !trust.Allows(source.Bucket, source.Region) {
+	if !trust.Keys[secret.SigningKey.ID].Equal(secret.SigningKey.Key.Reveal().Public()) || !trust.Allows(source.Bucket, source.Region) {
 		t.Errorf("the receiver does not trust what the sender signs: %s", w.trust())
 	}
 	if !strings.HasPrefix(result.KeyID, "my-source-"+time.Now().UTC().Format("2006")) || result.KeyID != secret.SigningKey.ID || !result.NewKey {

@@ -37,7 +37,7 @@ func TestRead(t *testing.T) {
 	}
 	want := link.Secret{
 		APIURL: "https://api.example.com/v1", APIKey: secret.New("k"),
-		SigningKey: wire.SigningKey{ID: "2026", Key: key},
+		SigningKey: wire.SigningKey{ID: "2026", Key: secret.New(key)},
 	}
 	document, err := link.EncodeSecret(want)
 	if err != nil {

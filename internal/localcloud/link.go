@@ -96,7 +96,7 @@ func (c *Cloud) link(context.Context) error {
 		return fmt.Errorf("write trust document: %w", err)
 	}
 	document, err := link.EncodeSecret(link.Secret{
-		APIURL: c.endpoints.api, APIKey: secret.New(c.API.Key), SigningKey: wire.SigningKey{ID: id, Key: private},
+		APIURL: c.endpoints.api, APIKey: secret.New(c.API.Key), SigningKey: wire.SigningKey{ID: id, Key: secret.New(private)},
 		Credentials: c.API.credentials(),
 	})
 	if err != nil {

@@ -4,8 +4,8 @@ package obs
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
-	"regexp"
 
 	"github.com/aws/aws-lambda-go/lambdacontext"
 
@@ -18,10 +18,8 @@ func Logger() *slog.Logger {
 	return slog.New(Scrub(lambdacontext.NewLogHandler()))
 }
 
-// Scrub returns a handler that hands records on to next with the query of every
-// URL redacted, wherever in a text it stands. Secrets have types that redact
-// themselves; this is for the text of errors from below, which quote what they
-// were given.
+// Scrub returns a handler that hands records on to next with every text through
+// secret.Scrub.
 func Scrub(next slog.Handler) slog.Handler { return scrubber{next} }
 
 type scrubber struct{ next slog.Handler }
@@ -31,7 +29,7 @@ func (s scrubber) Enabled(ctx context.Context, level slog.Level) bool {
 }
 
 func (s scrubber) Handle(ctx context.Context, r slog.Record) error {
-	clean := slog.NewRecord(r.Time, r.Level, scrubText(r.Message), r.PC)
+	clean := slog.NewRecord(r.Time, r.Level, secret.Scrub(r.Message), r.PC)
 	r.Attrs(func(a slog.Attr) bool {
 		clean.AddAttrs(scrubAttr(a))
 		return true
@@ -53,7 +51,7 @@ func scrubAttr(a slog.Attr) slog.Attr {
 	a.Value = a.Value.Resolve()
 	switch a.Value.Kind() {
 	case slog.KindString:
-		a.Value = slog.StringValue(scrubText(a.Value.String()))
+		a.Value = slog.StringValue(secret.Scrub(a.Value.String()))
 	case slog.KindGroup:
 		group := make([]slog.Attr, 0, len(a.Value.Group()))
 		for _, member := range a.Value.Group() {
@@ -62,14 +60,10 @@ func scrubAttr(a slog.Attr) slog.Attr {
 		a.Value = slog.GroupValue(group...)
 	case slog.KindAny:
 		if err, ok := a.Value.Any().(error); ok {
-			a.Value = slog.StringValue(scrubText(err.Error()))
+			a.Value = slog.StringValue(secret.Scrub(err.Error()))
+		} else if raw, err := json.Marshal(a.Value.Any()); err == nil && secret.Scrub(string(raw)) != string(raw) {
+			a.Value = slog.StringValue(secret.Scrub(string(raw))) // no JSON any more, perhaps
 		}
 	}
 	return a
-}
-
-var query = regexp.MustCompile(`(https?://[^\s"'?]*)\?[^\s"']*`)
-
-func scrubText(text string) string {
-	return query.ReplaceAllString(text, "$1?"+secret.Redacted)
 }

@@ -106,7 +106,7 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	case isUnfinished:
 		return nil, nil, r.carryOn(ctx, message, t, unfinished)
 	case fault.IsPermanent(err):
-		receipt.Outcome, receipt.Class, receipt.Reason = wire.Failed, fault.Class(err), err.Error()
+		receipt.Outcome, receipt.Class, receipt.Reason = wire.Failed, fault.Class(err), secret.Scrub(err.Error())
 		if isRefusal(err) {
 			receipt.Outcome = wire.Refused
 		}

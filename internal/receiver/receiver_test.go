@@ -29,7 +29,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
-var key = wire.SigningKey{ID: "k1", Key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{5}, ed25519.SeedSize))}
+var key = wire.SigningKey{ID: "k1", Key: secret.New(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{5}, ed25519.SeedSize)))}
 
 // engine answers by the key of the object.
 type engine struct {
@@ -118,7 +118,7 @@ func newBench(answers map[string]answer) *bench {
 		engine: &engine{answers: answers, puts: map[string]bool{}},
 		queues: &queues{sent: map[string][]*sqs.SendMessageInput{}, hidden: map[string]int32{}},
 		trust: link.Trust{
-			Keys:    wire.PublicKeys{key.ID: key.Key.Public().(ed25519.PublicKey)},
+			Keys:    wire.PublicKeys{key.ID: key.Key.Reveal().Public().(ed25519.PublicKey)},
 			Sources: []link.Source{{Bucket: "source", Region: "us-east-1"}},
 		},
 	}

@@ -257,7 +257,7 @@ func TestTransfers(t *testing.T) {
 		if op == wire.OpPut {
 			transfer.URL = secret.New("https://example.com/")
 		}
-		message, err := wire.Sign(transfer, wire.SigningKey{ID: id, Key: key})
+		message, err := wire.Sign(transfer, wire.SigningKey{ID: id, Key: secret.New(key)})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,41 +1,51 @@
-// Package secret holds text that must not reach a log. A value redacts itself
-// in fmt, slog and JSON; only Reveal gives it back, so each use can be found.
+// Package secret holds what must not reach a log: texts, keys, credentials. A
+// value redacts itself in fmt, slog and JSON; only Reveal gives it back, so each
+// use can be found.
 package secret
 
 import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 )
 
-// Redacted is what every printed form of a String says.
+// Redacted is what every printed form of a Value says.
 const Redacted = "[redacted]"
 
-// String is a secret text. The zero value is the empty secret.
+// Value is a secret T. The zero value holds the zero T.
 //
-// The text sits behind a pointer because fmt prints an unexported field of a
-// foreign struct without asking its methods: it finds an address there.
-type String struct{ text *string }
+// The T sits behind two pointers because fmt prints an unexported field of a
+// foreign struct without asking its methods: it finds an address there. Behind
+// one, it would show a slice or a struct.
+type Value[T any] struct{ held **T }
 
-// New returns text as a secret.
-func New(text string) String { return String{text: &text} }
+// String is a secret text. The zero value is the empty secret.
+type String = Value[string]
 
-// Reveal returns the text itself.
-func (s String) Reveal() string {
-	if s.text == nil {
-		return ""
-	}
-	return *s.text
+// New returns v as a secret.
+func New[T any](v T) Value[T] {
+	held := &v
+	return Value[T]{held: &held}
 }
 
-// Equal reports whether both hold the same text.
-func (s String) Equal(other String) bool { return s.Reveal() == other.Reveal() }
+// Reveal returns the secret itself.
+func (s Value[T]) Reveal() T {
+	if s.held == nil {
+		var zero T
+		return zero
+	}
+	return **s.held
+}
+
+// Equal reports whether both hold the same.
+func (s Value[T]) Equal(other Value[T]) bool { return reflect.DeepEqual(s.Reveal(), other.Reveal()) }
 
 // Format implements fmt.Formatter: every verb prints Redacted.
-func (s String) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
+func (s Value[T]) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
 
 // MarshalText redacts the secret in JSON and other text encodings.
-func (s String) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
+func (s Value[T]) MarshalText() ([]byte, error) { return []byte(Redacted), nil }
 
 // LogValue implements slog.LogValuer.
-func (s String) LogValue() slog.Value { return slog.StringValue(Redacted) }
+func (s Value[T]) LogValue() slog.Value { return slog.StringValue(Redacted) }

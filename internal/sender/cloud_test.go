@@ -60,7 +60,7 @@ func newCloud(t *testing.T, api *mailboxtest.Server) (*cloud, *Sender, ed25519.P
 		t.Fatal(err)
 	}
 	document, err := link.EncodeSecret(link.Secret{
-		APIURL: api.URL, APIKey: secret.New(api.Key), SigningKey: wire.SigningKey{ID: "k1", Key: private},
+		APIURL: api.URL, APIKey: secret.New(api.Key), SigningKey: wire.SigningKey{ID: "k1", Key: secret.New(private)},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -37,7 +37,7 @@ type Signer struct {
 	Life        time.Duration           // wanted life of a URL, whole seconds
 
 	mu      sync.Mutex
-	current aws.Credentials
+	current secret.Value[aws.Credentials]
 	renewAt time.Time
 }
 
@@ -77,13 +77,13 @@ func (s *Signer) credentials(ctx context.Context) (aws.Credentials, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if s.current.HasKeys() && (!s.current.CanExpire || now.Before(s.renewAt)) {
-		return s.current, nil
+	if current := s.current.Reveal(); current.HasKeys() && (!current.CanExpire || now.Before(s.renewAt)) {
+		return current, nil
 	}
 	fresh, err := s.Credentials.Retrieve(ctx)
 	if err != nil {
 		return aws.Credentials{}, fault.Transient(noSigner, fmt.Errorf("assume the signer role: %w", err))
 	}
-	s.current, s.renewAt = fresh, now.Add(fresh.Expires.Sub(now)/2)
+	s.current, s.renewAt = secret.New(fresh), now.Add(fresh.Expires.Sub(now)/2)
 	return fresh, nil
 }

@@ -24,6 +24,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/secret"
 )
 
 // Message attributes of a dead letter.
@@ -193,7 +194,7 @@ func reason(err error) string {
 			return utf8.RuneError
 		}
 		return r
-	}, err.Error())
+	}, secret.Scrub(err.Error()))
 	if len(text) > MaxReason {
 		text = strings.ToValidUTF8(text[:MaxReason], "")
 	}

@@ -34,7 +34,7 @@ var ErrTooLarge = errors.New("transfer too large")
 // SigningKey signs transfers.
 type SigningKey struct {
 	ID  string // "kid" header
-	Key ed25519.PrivateKey
+	Key secret.Value[ed25519.PrivateKey]
 }
 
 // PublicKeys maps key IDs to the keys whose transfers are accepted.
@@ -59,7 +59,7 @@ func Sign(t *Transfer, key SigningKey) (string, error) {
 		return "", fmt.Errorf("sign transfer of %q: %w", t.Source.Key, err)
 	}
 	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: key.Key, KeyID: key.ID}},
+		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: key.Key.Reveal(), KeyID: key.ID}},
 		(&jose.SignerOptions{}).WithType(Type),
 	)
 	if err != nil {

@@ -24,10 +24,10 @@ var update = flag.Bool("update", false, "rewrite testdata/vectors.json")
 // testKey is fixed, so that vectors are reproducible; it signs nothing else.
 var testKey = wire.SigningKey{
 	ID:  "test-key",
-	Key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize)),
+	Key: secret.New(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{7}, ed25519.SeedSize))),
 }
 
-var testKeys = wire.PublicKeys{testKey.ID: testKey.Key.Public().(ed25519.PublicKey)}
+var testKeys = wire.PublicKeys{testKey.ID: testKey.Key.Reveal().Public().(ed25519.PublicKey)}
 
 func testTransfer(change func(*wire.Transfer)) *wire.Transfer {
 	t := &wire.Transfer{
@@ -91,7 +91,7 @@ func signPayload(t *testing.T, payload string, key wire.SigningKey, header map[j
 		opts = opts.WithHeader(k, v)
 	}
 	signer, err := jose.NewSigner(jose.SigningKey{
-		Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: key.Key, KeyID: key.ID},
+		Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: key.Key.Reveal(), KeyID: key.ID},
 	}, opts)
 	if err != nil {
 		t.Fatal(err)
@@ -121,7 +121,7 @@ func TestVerifyRefuses(t *testing.T) {
 	payload := payloadOf(t, good)
 	parts := strings.Split(good, ".")
 	typ := map[jose.HeaderKey]any{jose.HeaderType: wire.Type}
-	other := wire.SigningKey{ID: "test-key", Key: ed25519.NewKeyFromSeed(bytes.Repeat([]byte{8}, ed25519.SeedSize))}
+	other := wire.SigningKey{ID: "test-key", Key: secret.New(ed25519.NewKeyFromSeed(bytes.Repeat([]byte{8}, ed25519.SeedSize)))}
 	stranger := wire.SigningKey{ID: "stranger", Key: other.Key}
 
 	hmac, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.HS256, Key: jose.JSONWebKey{
@@ -301,7 +301,7 @@ func TestVectors(t *testing.T) {
 		Transfer []vector
 		Receipt  []string
 	}
-	made := file{Seed: base64.StdEncoding.EncodeToString(testKey.Key.Seed()), KeyID: testKey.ID}
+	made := file{Seed: base64.StdEncoding.EncodeToString(testKey.Key.Reveal().Seed()), KeyID: testKey.ID}
 	for _, v := range []struct {
 		name   string
 		change func(*wire.Transfer)

@@ -24,6 +24,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/localcloud/control"
 	"github.com/s3ferry/s3ferry/internal/localcloud/lambda"
 	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
+	"github.com/s3ferry/s3ferry/internal/secret"
 	"github.com/s3ferry/s3ferry/internal/sender"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
@@ -101,7 +102,7 @@ func newTrust(source store) (wire.SigningKey, []byte, error) {
 	trust, err := link.EncodeTrust(link.Trust{
 		Keys: wire.PublicKeys{id: public}, Sources: []link.Source{{Bucket: source.Bucket, Region: source.Region}},
 	})
-	return wire.SigningKey{ID: id, Key: private}, trust, err
+	return wire.SigningKey{ID: id, Key: secret.New(private)}, trust, err
 }
 
 // sign returns the inbox messages of the job, as a sender makes them.
