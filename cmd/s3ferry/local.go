@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/s3ferry/s3ferry/internal/live"
 	"github.com/s3ferry/s3ferry/internal/localcloud"
 )
 
@@ -21,6 +22,7 @@ func newLocal() *cobra.Command {
 		options   localcloud.Options
 		variables []string
 		verbose   bool
+		view      viewFlags
 	)
 	command := &cobra.Command{
 		Use:   "local",
@@ -46,7 +48,7 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 				}
 				options.Env[name] = value
 			}
-			return runLocal(cmd, options)
+			return runLocal(cmd, options, view)
 		},
 	}
 	flags := command.Flags()
@@ -59,6 +61,8 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 	flags.IntVar(&options.ReceiverConcurrency, "receiver-concurrency", 4, "receivers at once")
 	flags.DurationVar(&options.URLLife, "url-life", 15*time.Minute, "`LIFE` of signed URLs")
 	flags.StringArrayVar(&variables, "env", nil, "variable `NAME=VALUE` of the functions, such as S3FERRY_ADD_PREFIX=in/; may be repeated")
+	flags.BoolVar(&view.on, "ui", false, "show it live in a browser, with faults to switch on")
+	flags.IntVar(&view.port, "ui-port", 0, "port of the live view (default: a free one)")
 	flags.BoolVar(&verbose, "verbose", false, "print the functions' logs to standard error instead of DIR/"+localcloud.LogFile)
 	return command
 }
@@ -87,20 +91,27 @@ func (*authorization) Type() string { return "MODE" }
 
 const authorizationUsage = "of the mailbox API: apiKey, or iam, which asks for signed requests, too"
 
-func runLocal(cmd *cobra.Command, options localcloud.Options) error {
+// viewFlags say whether and where the cloud is shown.
+type viewFlags struct {
+	on   bool
+	port int
+}
+
+// announcement is the line that local prints.
+type announcement struct {
+	localcloud.Description
+	UI string `json:"ui,omitempty"` // address of the live view
+}
+
+func runLocal(cmd *cobra.Command, options localcloud.Options, view viewFlags) error {
 	ctx := cmd.Context()
+	options.Gated = view.on
 	tellPerson(cmd, "Building the functions and starting both sides; the first time takes a minute.")
 	cloud, err := localcloud.Start(ctx, options)
 	if err != nil {
 		return err
 	}
-	err = json.NewEncoder(cmd.OutOrStdout()).Encode(cloud.Description)
-	if err == nil {
-		select {
-		case <-ctx.Done():
-		case err = <-cloud.Failed():
-		}
-	}
+	err = present(cmd, cloud, view)
 	stopCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTime)
 	defer cancel()
 	totals, stopErr := cloud.Stop(stopCtx)
@@ -109,4 +120,28 @@ func runLocal(cmd *cobra.Command, options localcloud.Options) error {
 		return err
 	}
 	return stopErr
+}
+
+// present announces a cloud, with its live view if there shall be one, and
+// returns when it is interrupted or breaks.
+func present(cmd *cobra.Command, cloud *localcloud.Cloud, flags viewFlags) error {
+	line := announcement{Description: cloud.Description}
+	if flags.on {
+		view, err := live.Start(cloud, flags.port)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = view.Close() }()
+		line.UI = view.URL
+		tellPerson(cmd, "Look at it: "+view.URL)
+	}
+	if err := json.NewEncoder(cmd.OutOrStdout()).Encode(line); err != nil {
+		return err
+	}
+	select {
+	case <-cmd.Context().Done():
+		return nil
+	case err := <-cloud.Failed():
+		return err
+	}
 }

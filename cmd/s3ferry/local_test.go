@@ -6,12 +6,12 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/s3ferry/s3ferry/internal/localcloud"
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
 )
 
@@ -68,7 +68,7 @@ func TestLocalSaysWhenItIsReadyAndStops(t *testing.T) {
 	root.SetErr(&stderr)
 	code := make(chan int)
 	go func() {
-		n := run(ctx, root, []string{"local", "--dir", t.TempDir()})
+		n := run(ctx, root, []string{"local", "--ui", "--dir", t.TempDir()})
 		_ = stdout.Close()
 		code <- n
 	}()
@@ -79,16 +79,19 @@ func TestLocalSaysWhenItIsReadyAndStops(t *testing.T) {
 		<-code
 		t.Fatalf("no line: %v\n%s", err, stderr.String())
 	}
-	var got localcloud.Description
+	var got announcement
 	decoder := json.NewDecoder(bytes.NewReader(line))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&got); err != nil {
 		t.Fatalf("%q: %v", line, err)
 	}
-	for _, url := range []string{got.Source.Endpoint, got.Destination.Endpoint, got.API.URL, got.SQS.Endpoint, got.SQS.Queues.Inbox} {
+	for _, url := range []string{got.Source.Endpoint, got.Destination.Endpoint, got.API.URL, got.SQS.Endpoint, got.SQS.Queues.Inbox, got.UI} {
 		if !strings.HasPrefix(url, "http://127.0.0.1:") {
 			t.Errorf("%q is not on this machine alone", url)
 		}
+	}
+	if answer, err := http.Get(got.UI); err != nil || answer.StatusCode != http.StatusOK {
+		t.Errorf("the live view answers %v, %v", answer, err)
 	}
 	interrupt()
 	rest, err := io.ReadAll(lines)

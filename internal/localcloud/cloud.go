@@ -215,6 +215,10 @@ func (c *Cloud) Function(name string) *lambda.Host { return c.hosts[name] }
 // "receipts".
 func (c *Cloud) Queue(name string) *sqs.Queue { return c.queues[name] }
 
+// Watch has see called with every message that a queue takes from now on. It may
+// be called by several goroutines at once.
+func (c *Cloud) Watch(see func(queue, body string)) { c.tally.watch.Store(&see) }
+
 // Totals returns what the cloud has done so far.
 func (c *Cloud) Totals() Totals { return c.tally.totals(c.queues) }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/s3ferry/s3ferry/internal/event"
 	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
@@ -49,6 +50,8 @@ func (t Totals) String() string {
 
 // tally counts. The zero value is ready.
 type tally struct {
+	watch atomic.Pointer[func(queue, body string)]
+
 	mu      sync.Mutex
 	sum     Totals
 	expired map[string]int // by the transfer's ID
@@ -56,6 +59,9 @@ type tally struct {
 
 // accepted sees every message that a queue takes.
 func (t *tally) accepted(queue, body string) {
+	if watch := t.watch.Load(); watch != nil {
+		(*watch)(queue, body)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch queue {

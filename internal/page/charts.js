@@ -1,7 +1,8 @@
 // Charts as the pages use them. ferry.chart(element, spec) draws one and returns
 // an object whose set(x, columns) shows other data. A spec is
-//   {x, step, labels, height, log, stacked, format, series: [{label, color, values, kind}]}
-// x: Unix seconds, or indexes into labels; step: the seconds between two; color: a variable of the style sheet;
+//   {x, step, window, labels, height, log, stacked, format, series: [{label, color, values, kind}]}
+// x: Unix seconds, or indexes into labels; step: the seconds between two;
+// window: how many seconds, up to the last, are shown (default: all); color: a variable of the style sheet;
 // kind: "line" (default), "area" or "bar"; values: numbers, null where there is none.
 const ferry = (() => {
   const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -55,7 +56,7 @@ const ferry = (() => {
       cursor: {drag: {x: false, y: false}, points: {size: 7}},
       legend: {live: true},
       scales: {
-        x: spec.labels ? {time: false, range: [-0.6, spec.labels.length - 0.4]} : {time: true, range: (u, min, max) => [min, Math.max(max, min + 10 * (spec.step || 1))]},
+        x: spec.labels ? {time: false, range: [-0.6, spec.labels.length - 0.4]} : {time: true, range: u => { const t = u.data[0]; return t.length ? spec.window ? [t[t.length - 1] - spec.window, t[t.length - 1]] : [t[0], Math.max(t[t.length - 1], t[0] + 10 * spec.step)] : [0, 1]; }},
         y: spec.log ? {distr: 3, log: 10} : {range: (u, min, max) => [0, max > 0 ? max * 1.08 : 1]},
       },
       axes: [

@@ -11,6 +11,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -38,6 +39,9 @@ type Fault struct {
 type Gate struct {
 	next http.Handler
 	name func(*http.Request) string
+
+	carried  atomic.Int64
+	underway atomic.Int64
 
 	mu      sync.Mutex
 	counts  map[string]int64
@@ -127,6 +131,12 @@ func (g *Gate) Refused() int {
 	return g.refused
 }
 
+// Connections is how many requests are under way, each over a connection.
+func (g *Gate) Connections() int { return int(g.underway.Load()) }
+
+// Carried is how many bytes of bodies came back so far.
+func (g *Gate) Carried() int64 { return g.carried.Load() }
+
 // Counts returns the requests that came so far by operation, whatever became of
 // them.
 func (g *Gate) Counts() map[string]int64 {
@@ -159,10 +169,12 @@ func (g *Gate) admit(operation string) (*Fault, <-chan struct{}) {
 
 // ServeHTTP answers one request.
 func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.underway.Add(1)
+	defer g.underway.Add(-1)
 	f, closed := g.admit(g.name(r))
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
-	a := &answer{ResponseWriter: w, ctx: ctx, closed: closed, refused: g.refuse, limit: g.limit}
+	a := &answer{ResponseWriter: w, ctx: ctx, closed: closed, refused: g.refuse, limit: g.limit, carried: &g.carried}
 	go func() {
 		select {
 		case <-closed:
@@ -220,6 +232,7 @@ type answer struct {
 	closed  <-chan struct{}
 	refused func()
 	limit   *rate.Limiter
+	carried *atomic.Int64
 	gone    bool
 
 	cut     int64 // bytes of the body; 0: all
@@ -243,6 +256,7 @@ func (a *answer) Write(p []byte) (int, error) {
 	if a.cut == 0 || a.written+int64(len(p)) <= a.cut {
 		n, err := a.ResponseWriter.Write(p)
 		a.written += int64(n)
+		a.carried.Add(int64(n))
 		return n, err
 	}
 	_, _ = a.ResponseWriter.Write(p[:a.cut-a.written])

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -152,6 +153,33 @@ func TestALimitedGateIsSlow(t *testing.T) {
 	}
 	if took := time.Since(start); took < 400*time.Millisecond {
 		t.Errorf("two quarters of a second took %v", took)
+	}
+}
+
+func TestWhatPassesIsCounted(t *testing.T) {
+	g, url, _ := stand(t)
+	if _, n, err := get(t, url); n != size || err != nil || g.Carried() != size {
+		t.Errorf("%d bytes came, %v, and %d were counted, want %d", n, err, g.Carried(), size)
+	}
+	g.Arm(1, nil, gate.Fault{Hold: hangTime})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _, _ = get(t, url)
+	}()
+	await(t, func() bool { return g.Connections() == 1 })
+	g.Close()
+	<-done
+	await(t, func() bool { return g.Connections() == 0 })
+}
+
+// await looks again and again until it is so.
+func await(t *testing.T, so func() bool) {
+	t.Helper()
+	for end := time.Now().Add(hangTime); !so(); runtime.Gosched() {
+		if time.Now().After(end) {
+			t.Fatal("it never was")
+		}
 	}
 }
 

@@ -138,6 +138,10 @@ func (h *Host) PIDs() []int {
 // Invocations returns how many invocations were begun.
 func (h *Host) Invocations() int64 { return h.invocations.Load() }
 
+// Working returns how many environments have an invocation, or are being started
+// for one.
+func (h *Host) Working() int { return len(h.slots) }
+
 // Busy reports whether an invocation is under way.
 func (h *Host) Busy() bool { return len(h.slots) > 0 }
 

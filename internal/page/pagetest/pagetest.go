@@ -194,7 +194,9 @@ func (p *Page) CheckLook() {
 const blankCharts = `[...document.querySelectorAll(".chart")].filter(box => {
 	const canvas = box.querySelector("canvas");
 	if (!canvas || box.clientHeight < 100 || box.clientWidth < 200) return true;
-	const pixels = new Uint32Array(canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data.buffer);
+	const copy = Object.assign(document.createElement("canvas"), {width: canvas.width, height: canvas.height}).getContext("2d", {willReadFrequently: true});
+	copy.drawImage(canvas, 0, 0);
+	const pixels = new Uint32Array(copy.getImageData(0, 0, canvas.width, canvas.height).data.buffer);
 	return new Set(pixels).size < 3;
 }).map(box => box.id || "without id")`
 

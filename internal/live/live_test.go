@@ -1,0 +1,231 @@
+package live
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+
+	"github.com/s3ferry/s3ferry/internal/localcloud"
+	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
+	"github.com/s3ferry/s3ferry/internal/page/pagetest"
+)
+
+func TestMain(m *testing.M) {
+	if s3gw.IsChild() {
+		os.Exit(s3gw.Main())
+	}
+	os.Exit(m.Run())
+}
+
+// start starts a cloud and its view.
+func start(t *testing.T) *View {
+	t.Helper()
+	cloud, err := localcloud.Start(t.Context(), localcloud.Options{Gated: true, Logs: io.Discard, CourierInterval: 500 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	view, err := Start(cloud, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := view.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := cloud.Stop(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	return view
+}
+
+func number(id string) string {
+	return `+document.getElementById("` + id + `").textContent.replace(/\D/g, "")`
+}
+
+func TestTheViewInABrowser(t *testing.T) {
+	view := start(t)
+	p := pagetest.Open(t, view.URL, pagetest.Views()[0])
+	p.Wait(`document.documentElement.dataset.ready === "yes"`)
+
+	p.Do(chromedp.Click[chromedp.CSS](`[data-count="50"]`))
+	p.Wait(number("n-destination") + " === 50 && " + number("n-courier") + " >= 50")
+	if n := pagetest.Eval[int](p, `document.querySelectorAll("#latest tr").length`); n != 12 {
+		t.Errorf("%d rows of receipts, want the latest 12", n)
+	}
+	p.CheckLook()
+
+	// A closed border: what is put waits, and crosses once it is open.
+	toggle := chromedp.Click[chromedp.CSS](`[data-fault="border"]`)
+	p.Do(toggle)
+	p.Wait(`document.querySelector("#wall.closed") && document.querySelector('[data-fault="border"]').ariaChecked === "true"`)
+	p.Do(chromedp.Click[chromedp.CSS](`[data-count="4"]`))
+	p.Wait(number("n-source") + " === 54 && " + number("n-outbox") + " > 0")
+	p.Screenshot("live-closed")
+	if n := pagetest.Eval[int](p, number("n-destination")); n != 50 {
+		t.Errorf("%d objects arrived over a closed border, want the 50 from before", n)
+	}
+	p.Do(toggle)
+	p.Wait(`!document.querySelector("#wall.closed")`)
+	p.Wait(number("n-destination") + " === 54")
+
+	p.Do(chromedp.Click[chromedp.CSS](`[data-count="1"]`))
+	p.Wait(`document.querySelector("path.pull.flows")`)
+	p.Screenshot("live")
+	p.Wait(number("n-destination") + " === 55")
+	p.CheckLook()
+
+	// Another page, opened later, sees the same.
+	for _, v := range pagetest.Views()[1:] {
+		other := pagetest.Open(t, view.URL, v)
+		other.Wait(`document.documentElement.dataset.ready === "yes" && ` + number("n-destination") + " === 55")
+		other.CheckLook()
+		other.Screenshot("live")
+		for _, url := range other.Requests() {
+			if !strings.HasPrefix(url, view.URL) && !strings.HasPrefix(url, "data:") {
+				t.Errorf("the page asks for %s", url)
+			}
+		}
+	}
+}
+
+func TestTheViewIsForItsOwnPagesOnly(t *testing.T) {
+	view := start(t)
+	host := strings.TrimSuffix(strings.TrimPrefix(view.URL, "http://"), "/")
+	port := host[strings.LastIndex(host, ":"):]
+	busy := `{"on":true}`
+	for name, tc := range map[string]struct {
+		method, path, host, origin, body string
+		want                             int
+	}{
+		"the page":                       {http.MethodGet, "", host, "", "", http.StatusOK},
+		"by the name of this machine":    {http.MethodGet, "", "localhost" + port, "", "", http.StatusOK},
+		"a name that leads here":         {http.MethodGet, "ticks", "evil.example" + port, "", "", http.StatusForbidden},
+		"the name alone":                 {http.MethodGet, "", "127.0.0.1", "", "", http.StatusForbidden},
+		"a fault by the page":            {http.MethodPost, "faults/busy", host, "http://" + host, busy, http.StatusNoContent},
+		"a fault by another site":        {http.MethodPost, "faults/busy", host, "https://evil.example", busy, http.StatusForbidden},
+		"a fault by another port":        {http.MethodPost, "faults/busy", host, "http://127.0.0.1:1", busy, http.StatusForbidden},
+		"a fault by a page in a sandbox": {http.MethodPost, "faults/busy", host, "null", busy, http.StatusForbidden},
+		"a fault by a name":              {http.MethodPost, "faults/busy", "evil.example" + port, "http://evil.example" + port, busy, http.StatusForbidden},
+		"objects by another site":        {http.MethodPost, "objects", host, "https://evil.example", `{"count":1,"size":1}`, http.StatusForbidden},
+		"a fault by a link":              {http.MethodGet, "faults/busy", host, "", "", http.StatusMethodNotAllowed},
+		"no such fault":                  {http.MethodPost, "faults/rain", host, "", busy, http.StatusNotFound},
+		"no JSON":                        {http.MethodPost, "faults/busy", host, "", "on", http.StatusBadRequest},
+		"too many objects":               {http.MethodPost, "objects", host, "", `{"count":501,"size":1}`, http.StatusBadRequest},
+		"too large":                      {http.MethodPost, "objects", host, "", `{"count":1,"size":268435457}`, http.StatusBadRequest},
+		"another page":                   {http.MethodGet, "etc/passwd", host, "", "", http.StatusNotFound},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := http.NewRequestWithContext(t.Context(), tc.method, view.URL+tc.path, strings.NewReader(tc.body))
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Host = tc.host
+			if tc.origin != "" {
+				r.Header.Set("Origin", tc.origin)
+			}
+			answer, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			if answer.StatusCode != tc.want {
+				t.Errorf("status %d, want %d", answer.StatusCode, tc.want)
+			}
+			if got := answer.Header.Get("Content-Security-Policy"); !strings.Contains(got, "frame-ancestors 'none'") {
+				t.Errorf("the page may be framed: %q", got)
+			}
+		})
+	}
+}
+
+// Each fault does what it says, and stops.
+func TestFaults(t *testing.T) {
+	view := start(t)
+	ticks := follow(t, view)
+	set := func(name string, on bool) {
+		t.Helper()
+		body, _ := json.Marshal(map[string]bool{"on": on})
+		answer, err := http.Post(view.URL+"faults/"+name, "application/json", bytes.NewReader(body))
+		if err != nil || answer.StatusCode != http.StatusNoContent {
+			t.Fatalf("switch %s: %v, %v", name, answer, err)
+		}
+		answer.Body.Close()
+	}
+	until := func(what string, reached func(tick) bool) {
+		t.Helper()
+		for {
+			select {
+			case got := <-ticks:
+				if reached(got) {
+					return
+				}
+			case <-time.After(2 * time.Minute):
+				t.Fatalf("no tick with %s", what)
+			}
+		}
+	}
+	want := 0
+	for _, name := range []string{"throttle", "busy"} {
+		set(name, true)
+		until(name+" on", func(got tick) bool { return got.Faults[name] })
+		if err := put(t.Context(), view.cloud.Source, 1, 10); err != nil {
+			t.Fatal(err)
+		}
+		queue := map[string]string{"throttle": "outbox", "busy": "inbox"}[name]
+		until("a message held in the "+queue, func(got tick) bool { return got.Queues[queue].Held > 0 })
+		set(name, false)
+		want++
+		until("the object copied", func(got tick) bool { return !got.Faults[name] && got.Outcomes["copied"] == want })
+	}
+	until("a receiver", func(got tick) bool { return got.Functions["receiver"].Alive > 0 })
+	set("kill", true)
+	until("no receiver", func(got tick) bool { return got.Functions["receiver"].Alive == 0 && !got.Faults["kill"] })
+}
+
+// follow reads the ticks of a view.
+func follow(t *testing.T, view *View) <-chan tick {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, view.URL+"ticks", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ticks := make(chan tick)
+	go func() {
+		defer answer.Body.Close()
+		event := ""
+		for lines := bufio.NewScanner(answer.Body); lines.Scan(); {
+			if name, ok := strings.CutPrefix(lines.Text(), "event: "); ok {
+				event = name
+			}
+			data, ok := strings.CutPrefix(lines.Text(), "data: ")
+			if !ok || event != "tick" {
+				continue
+			}
+			var got tick
+			if err := json.Unmarshal([]byte(data), &got); err != nil {
+				panic(fmt.Sprintf("read %q: %v", data, err))
+			}
+			select {
+			case ticks <- got:
+			case <-t.Context().Done():
+				return
+			}
+		}
+	}()
+	return ticks
+}

@@ -1,0 +1,126 @@
+package live
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"sync/atomic"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/s3ferry/s3ferry/internal/localcloud"
+	"github.com/s3ferry/s3ferry/internal/localcloud/gate"
+)
+
+// fault is what can be switched on, or done, to the cloud.
+type fault struct {
+	Name   string
+	Title  string
+	Effect string // what s3ferry does about it
+	Once   bool   // done, not switched
+
+	change func(on bool)
+	on     *atomic.Bool
+}
+
+func (f *fault) set(on bool) {
+	f.change(on)
+	f.on.Store(on && !f.Once)
+}
+
+func (f *fault) isOn() bool { return f.on.Load() }
+
+// faults returns those of a gated cloud, all off.
+func faults(cloud *localcloud.Cloud) []fault {
+	gates := cloud.Gates
+	all := []fault{
+		{
+			Name: "border", Title: "Close the border",
+			Effect: "Nothing crosses, either way. Events wait in the outbox, half-carried objects in the inbox and the journal.",
+			change: func(on bool) {
+				for _, g := range []*gate.Gate{gates.API, gates.Border} {
+					if on {
+						g.Close()
+					} else {
+						g.Open()
+					}
+				}
+			},
+		},
+		{
+			Name: "throttle", Title: "Mailbox answers 429",
+			Effect: "The sender backs off and leaves events in the outbox. The courier comes back in its next round.",
+			change: answer(gates.API, gate.Fault{
+				Status: http.StatusTooManyRequests, Body: `{"message":"Too Many Requests"}`,
+				Header: http.Header{"Content-Type": {"application/json"}, "X-Amzn-Errortype": {"TooManyRequestsException"}},
+			}),
+		},
+		{
+			Name: "busy", Title: "Destination answers 503",
+			Effect: "Receivers try again, then leave transfers in the inbox, for longer each time.",
+			change: answer(gates.Destination, gate.Fault{
+				Status: http.StatusServiceUnavailable, Body: "<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>",
+			}),
+		},
+		{
+			Name: "kill", Title: "Kill the receivers", Once: true,
+			Effect: "As a crash would. Within half a minute others go on, from the parts that are there.",
+			change: func(bool) {
+				receivers := cloud.Function(localcloud.Receiver)
+				for range receivers.PIDs() {
+					receivers.Kill()
+				}
+			},
+		},
+	}
+	for i := range all {
+		all[i].on = new(atomic.Bool)
+	}
+	return all
+}
+
+// answer switches an answer that every request meets.
+func answer(g *gate.Gate, f gate.Fault) func(on bool) {
+	return func(on bool) {
+		g.Disarm()
+		if on {
+			g.Arm(math.MaxInt, nil, f)
+		}
+	}
+}
+
+const (
+	maxCount = 500
+	maxSize  = 256 << 20
+	puts     = 8 // at once
+)
+
+// put puts objects of random bytes into the source bucket, under new keys.
+func put(ctx context.Context, b localcloud.Bucket, count int, size int64) error {
+	client := s3.New(s3.Options{
+		Region: b.Region, BaseEndpoint: &b.Endpoint, UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider(b.AccessKeyID, b.SecretAccessKey, ""),
+	})
+	body := make([]byte, size)
+	source := rand.NewChaCha8([32]byte{})
+	_, _ = source.Read(body) // it never fails
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(puts)
+	for range count {
+		group.Go(func() error {
+			key := fmt.Sprintf("live/%08x.bin", rand.Uint32()) //nolint:gosec // a name
+			_, err := client.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(b.Bucket), Key: &key, Body: bytes.NewReader(body)})
+			if err != nil {
+				return fmt.Errorf("put %s: %w", key, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
