@@ -21,6 +21,7 @@ const (
 	exitFailed
 	exitUsage
 	exitNotCompared = exitUsage // verify has no answer, whatever the reason
+	exitUnreachable = exitUsage // of status
 	exitInterrupted = 130       // as a shell reports SIGINT
 )
 
@@ -51,8 +52,11 @@ func run(ctx context.Context, root *cobra.Command, args []string) int {
 		fmt.Fprintln(root.ErrOrStderr(), "Run with --help to see the usage.")
 		return exitUsage
 	}
-	if errors.Is(err, errNotCompared) {
+	switch {
+	case errors.Is(err, errNotCompared):
 		return exitNotCompared
+	case errors.Is(err, errUnreachable):
+		return exitUnreachable
 	}
 	return exitFailed
 }
@@ -70,7 +74,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newLocal(), newDemo(), newLink(), newBackfill(), newVerify(), newRedrive(), newReport(), newCost())
+	root.AddCommand(newLocal(), newDemo(), newLink(), newBackfill(), newVerify(), newRedrive(), newReport(), newCost(), newStatus())
 	return root
 }
 

@@ -173,6 +173,31 @@ func describeLocal(file string, stdin io.Reader) (localcloud.Description, error)
 	return d, nil
 }
 
+// located is a side and how it is reached.
+type located struct {
+	linking.Side
+
+	config aws.Config
+}
+
+// locate finds both sides and asks neither.
+func (f *sidesFlags) locate(ctx context.Context, stdin io.Reader) (global, china located, err error) {
+	global.Side, china.Side = f.global, f.china
+	global.Other, china.Other = china.Stack, global.Stack
+	if f.local == "" {
+		var errs [2]error
+		global.config, errs[0] = global.Load(ctx, "global")
+		china.config, errs[1] = china.Load(ctx, "china")
+		return global, china, errors.Join(errs[:]...)
+	}
+	d, err := describeLocal(f.local, stdin)
+	for side, region := range map[*located]string{&global: d.Source.Region, &china: d.Destination.Region} {
+		side.Profile, side.Region = "laptop", region
+		side.config = localConfig(d.SQS.Endpoint, region, d.SQS.AccessKeyID, d.SQS.SecretAccessKey)
+	}
+	return global, china, err
+}
+
 func (f *sidesFlags) openLocal(stdin io.Reader) (*sending, *receiving, error) {
 	d, err := describeLocal(f.local, stdin)
 	if err != nil {

@@ -71,12 +71,18 @@ func OpenChina(ctx context.Context, s Side) (*China, error) {
 	if err != nil {
 		return nil, err
 	}
+	return NewChina(cfg, s), nil
+}
+
+// NewChina returns the receiving side that a configuration leads to.
+func NewChina(cfg aws.Config, s Side) *China {
+	s.flag = "china"
 	return &China{
 		Side: s, STS: sts.NewFromConfig(cfg), CloudFormation: cloudformation.NewFromConfig(cfg),
 		Parameters: ssm.NewFromConfig(cfg), APIKeys: apigateway.NewFromConfig(cfg),
 		AccessKeys: secretsmanager.NewFromConfig(cfg), Queues: sqs.NewFromConfig(cfg),
 		Buckets: s3.NewFromConfig(cfg),
-	}, nil
+	}
 }
 
 // chinaState is the receiving side as it is.

@@ -39,10 +39,16 @@ func OpenGlobal(ctx context.Context, s Side) (*Global, error) {
 	if err != nil {
 		return nil, err
 	}
+	return NewGlobal(cfg, s), nil
+}
+
+// NewGlobal returns the sending side that a configuration leads to.
+func NewGlobal(cfg aws.Config, s Side) *Global {
+	s.flag = "global"
 	return &Global{
 		Side: s, STS: sts.NewFromConfig(cfg), CloudFormation: cloudformation.NewFromConfig(cfg),
 		Secrets: secretsmanager.NewFromConfig(cfg), Buckets: s3.NewFromConfig(cfg),
-	}, nil
+	}
 }
 
 // The staging labels of the link secret's versions. Functions read the current

@@ -2,6 +2,7 @@ package linking
 
 import (
 	"context"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/cloudformation"
@@ -25,10 +26,41 @@ func (s Side) reach(ctx context.Context, flag string, names []string) (aws.Confi
 	if err != nil {
 		return aws.Config{}, nil, err
 	}
+	stack, err := s.Inspect(ctx, cfg, names...)
+	return cfg, stack.Outputs, err
+}
+
+// Load returns the configuration of a side, which is "global" or "china", as s
+// leads there, and fills in its region.
+func (s *Side) Load(ctx context.Context, side string) (aws.Config, error) {
+	s.flag = side
+	return s.load(ctx)
+}
+
+// Stack is a stack as it is deployed.
+type Stack struct {
+	Status   string
+	Deployed time.Time // last
+	Outputs  map[string]string
+}
+
+// Inspect looks at the stack of a side, which has the outputs named.
+func (s *Side) Inspect(ctx context.Context, cfg aws.Config, names ...string) (Stack, error) {
 	who, err := s.identify(ctx, sts.NewFromConfig(cfg))
 	if err != nil {
-		return aws.Config{}, nil, err
+		return Stack{}, err
 	}
-	outputs, err := s.outputs(ctx, cloudformation.NewFromConfig(cfg), who, names...)
-	return cfg, outputs, err
+	stack, outputs, err := s.deployed(ctx, cloudformation.NewFromConfig(cfg), who, names...)
+	if err != nil {
+		return Stack{}, err
+	}
+	at := stack.LastUpdatedTime
+	if at == nil {
+		at = stack.CreationTime
+	}
+	return Stack{Status: string(stack.StackStatus), Deployed: aws.ToTime(at).UTC(), Outputs: outputs}, nil
 }
+
+// Explain says of a failed call to the side whose it was and what to do. needs is
+// the permission for it.
+func (s *Side) Explain(doing, needs string, err error) error { return s.explain(doing, needs, err) }

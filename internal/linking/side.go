@@ -93,19 +93,25 @@ func (s *Side) identify(ctx context.Context, client STS) (identity, error) {
 
 // outputs returns the outputs of the side's stack, which has those named.
 func (s *Side) outputs(ctx context.Context, client CloudFormation, who identity, names ...string) (map[string]string, error) {
+	_, outputs, err := s.deployed(ctx, client, who, names...)
+	return outputs, err
+}
+
+// deployed returns the side's stack and its outputs, which has those named.
+func (s *Side) deployed(ctx context.Context, client CloudFormation, who identity, names ...string) (*types.Stack, map[string]string, error) {
 	stack, err := s.describe(ctx, client, s.Stack)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if stack == nil {
-		return nil, s.missing(ctx, client, who)
+		return nil, nil, s.missing(ctx, client, who)
 	}
 	switch status := stack.StackStatus; {
 	case slices.Contains(settled, status):
 	case strings.HasSuffix(string(status), "_IN_PROGRESS"):
-		return nil, fmt.Errorf("stack %s of profile %q is being deployed (%s): wait until that is done", s.Stack, s.Profile, status)
+		return nil, nil, fmt.Errorf("stack %s of profile %q is being deployed (%s): wait until that is done", s.Stack, s.Profile, status)
 	default:
-		return nil, fmt.Errorf("stack %s of profile %q is not whole (%s): deploy it again", s.Stack, s.Profile, status)
+		return nil, nil, fmt.Errorf("stack %s of profile %q is not whole (%s): deploy it again", s.Stack, s.Profile, status)
 	}
 	outputs := map[string]string{}
 	for _, o := range stack.Outputs {
@@ -118,10 +124,10 @@ func (s *Side) outputs(ctx context.Context, client CloudFormation, who identity,
 		}
 	}
 	if len(absent) > 0 {
-		return nil, fmt.Errorf("stack %s of profile %q has no output %s: deploy it with this version of s3ferry, or name another stack by --%s-stack",
+		return nil, nil, fmt.Errorf("stack %s of profile %q has no output %s: deploy it with this version of s3ferry, or name another stack by --%s-stack",
 			s.Stack, s.Profile, strings.Join(absent, ", "), s.flag)
 	}
-	return outputs, nil
+	return stack, outputs, nil
 }
 
 // settled are the states in which a stack has all that its template says, or all

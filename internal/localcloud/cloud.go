@@ -321,7 +321,7 @@ func (c *Cloud) startControl(context.Context) error {
 		},
 	}
 	c.control = control.New(control.Config{
-		Region: sourceIn, Account: account, SQS: queues, Role: signerRole,
+		Region: sourceIn, Account: account, SQS: queues, Role: signerRole, Metric: c.metric,
 		Mint: func(expires time.Time) (string, string, string) {
 			id, secretKey, token := s3gw.MintSession(c.Source.AccessKeyID, c.Source.SecretAccessKey, expires)
 			c.secrets.add(secretKey, token)

@@ -1,6 +1,7 @@
 // Package control answers for the small services that functions and operators
 // ask: Secrets Manager, Systems Manager parameters, the token service, and what
-// CloudFormation, API Gateway and S3 tell of deployed stacks, API keys and buckets.
+// CloudFormation, API Gateway, S3 and CloudWatch tell of deployed stacks, API keys,
+// buckets and metrics.
 // One handler serves them and SQS, so that one endpoint is the whole control
 // plane of every partition: the region that a request is signed for says which.
 // Nothing is authenticated: serve it on a loopback address only.
@@ -30,6 +31,9 @@ type Config struct {
 	// credentials.
 	Role string
 	Mint func(expires time.Time) (accessKeyID, secretAccessKey, sessionToken string)
+
+	// Metric, if set, is the value of a metric of CloudWatch at this moment.
+	Metric func(Metric) (value float64, ok bool)
 
 	// Fault, if set, is asked before every action but those of queues, with the
 	// region that it is for, and may fail it.
@@ -77,6 +81,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "":
 		if strings.HasPrefix(r.URL.Path, apiKeysPath) && r.Method == http.MethodGet {
 			s.serveAPIKeys(w, r)
+			return
+		}
+		if strings.HasPrefix(r.URL.Path, metricsPath) {
+			s.serveMetrics(w, r)
 			return
 		}
 		if bucketAction(r) != "" {

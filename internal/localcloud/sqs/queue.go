@@ -34,6 +34,20 @@ type ReceiveOptions struct {
 	Visibility *time.Duration // how long the messages stay hidden; nil: the queue's own
 }
 
+// Oldest returns when the oldest message was sent, also one in flight. ok is
+// false if the queue is empty.
+func (q *Queue) Oldest() (at time.Time, ok bool) {
+	q.server.mu.Lock()
+	defer q.server.mu.Unlock()
+	now := time.Now()
+	for _, m := range q.byID {
+		if !q.expired(m, now) && (!ok || m.sent.Before(at)) {
+			at, ok = m.sent, true
+		}
+	}
+	return at, ok
+}
+
 // Counts are exact, unlike the approximate ones of the service.
 type Counts struct{ Visible, InFlight, Delayed int }
 

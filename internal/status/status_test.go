@@ -1,0 +1,168 @@
+package status_test
+
+import (
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+
+	"github.com/s3ferry/s3ferry/internal/linking"
+	"github.com/s3ferry/s3ferry/internal/localcloud/control"
+	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
+	"github.com/s3ferry/s3ferry/internal/status"
+)
+
+// world is a sending side with its two queues.
+type world struct {
+	control         *control.Server
+	outbox, letters *sqs.Queue
+	asked           *status.Asked
+	age             *float64 // of the outbox's oldest message, as CloudWatch tells
+	fault           func(action string) *control.Error
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{}
+	var handler http.Handler
+	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { handler.ServeHTTP(rw, r) }))
+	t.Cleanup(server.Close)
+	queues := sqs.New(sqs.Config{Endpoint: server.URL, Region: "us-east-1", Account: "000000000000"})
+	var err error
+	if w.outbox, err = queues.Create("outbox", nil); err != nil {
+		t.Fatal(err)
+	}
+	if w.letters, err = queues.Create("letters", nil); err != nil {
+		t.Fatal(err)
+	}
+	w.control = control.New(control.Config{
+		Region: "us-east-1", Account: "000000000000", SQS: queues,
+		Metric: func(m control.Metric) (float64, bool) {
+			if w.age == nil || m != (control.Metric{Namespace: "AWS/SQS", Name: "ApproximateAgeOfOldestMessage", Dimension: "outbox"}) {
+				return 0, false
+			}
+			return *w.age, true
+		},
+		Fault: func(_, action string) *control.Error {
+			if w.fault == nil {
+				return nil
+			}
+			return w.fault(action)
+		},
+	})
+	handler = w.control
+	w.control.PutStack(control.Stack{Region: "us-east-1", Name: "GlobalSender", Status: "UPDATE_COMPLETE", Outputs: map[string]string{
+		"OutboxUrl": w.outbox.URL(), "OutboxDeadLetterQueueUrl": w.letters.URL(),
+	}})
+	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &server.URL, RetryMaxAttempts: 1, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
+	w.asked = status.NewAsked("sending", linking.Side{Profile: "p", Region: "us-east-1", Stack: "GlobalSender"}, cfg, []status.QueueOutput{
+		{Name: "outbox", Output: "OutboxUrl"}, {Name: "outbox", Output: "OutboxDeadLetterQueueUrl", DeadLetters: true},
+	})
+	return w
+}
+
+func (w *world) look(t *testing.T, why ...string) status.Report {
+	t.Helper()
+	return status.Look(t.Context(), func(context.Context) (*linking.Status, error) {
+		return &linking.Status{Linked: len(why) == 0, Why: why}, nil
+	}, w.asked)
+}
+
+func send(t *testing.T, q *sqs.Queue, n int) {
+	t.Helper()
+	for range n {
+		if _, err := q.Send(sqs.Message{Body: "m"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestHealthy(t *testing.T) {
+	w := newWorld(t)
+	r := w.look(t)
+	if r.Health != status.Healthy || len(r.Why) != 0 || r.Sides[0].Status != "UPDATE_COMPLETE" || r.Sides[0].Deployed.IsZero() {
+		t.Errorf("got %+v", r)
+	}
+	// What waits a while is no reason yet.
+	send(t, w.outbox, 3)
+	w.age = new(59.0 * 60)
+	r = w.look(t)
+	if q := r.Sides[0].Queues[0]; r.Health != status.Healthy || q.Waiting != 3 || q.Oldest == nil || *q.Oldest != *w.age {
+		t.Errorf("with messages: got %+v", r)
+	}
+	// CloudWatch is late: it still tells of messages that are gone.
+	w.outbox.Purge()
+	if q := w.look(t).Sides[0].Queues[0]; q.Oldest != nil {
+		t.Errorf("the oldest message of an empty queue is %g s old", *q.Oldest)
+	}
+}
+
+func TestAttention(t *testing.T) {
+	for name, tc := range map[string]struct {
+		set  func(*world)
+		why  []string // against the link
+		want string
+	}{
+		"not linked":   {func(*world) {}, []string{"the link secret is empty"}, "the link secret is empty"},
+		"dead letters": {func(w *world) { send(t, w.letters, 2) }, nil, "2 in the dead letters of the outbox: `s3ferry redrive --list`"},
+		"age":          {func(w *world) { send(t, w.outbox, 1); w.age = new(3600.0) }, nil, "a message of the outbox is 1h0m0s old"},
+		"alarm": {func(w *world) { w.asked.CloudWatch = ringing{w.asked.CloudWatch} }, nil,
+			"alarm GlobalSender-Age since 2026-11-24T00:00:00Z: s3ferry: events wait"},
+	} {
+		w := newWorld(t)
+		tc.set(w)
+		r := w.look(t, tc.why...)
+		if r.Health != status.Attention || len(r.Why) != 1 || r.Why[0] != tc.want {
+			t.Errorf("%s: got %s, %q, want %q", name, r.Health, r.Why, tc.want)
+		}
+	}
+}
+
+// ringing has two alarms of the stack, of which one rings.
+type ringing struct{ status.CloudWatch }
+
+func (ringing) DescribeAlarms(_ context.Context, in *cloudwatch.DescribeAlarmsInput, _ ...func(*cloudwatch.Options)) (*cloudwatch.DescribeAlarmsOutput, error) {
+	if *in.AlarmNamePrefix != "GlobalSender-" {
+		return &cloudwatch.DescribeAlarmsOutput{}, nil
+	}
+	return &cloudwatch.DescribeAlarmsOutput{MetricAlarms: []types.MetricAlarm{
+		{AlarmName: aws.String("GlobalSender-Errors"), StateValue: types.StateValueOk},
+		{
+			AlarmName: aws.String("GlobalSender-Age"), AlarmDescription: aws.String("s3ferry: events wait"), StateValue: types.StateValueAlarm,
+			StateUpdatedTimestamp: aws.Time(time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)),
+		},
+	}}, nil
+}
+
+// What cannot be asked is told, and the rest beside it.
+func TestUnreachable(t *testing.T) {
+	for action, want := range map[string]string{
+		"GetCallerIdentity": "ask who it is", "DescribeStacks": "needs the permission cloudformation:DescribeStacks",
+		"GetMetricData":  `profile "p": read the ages of queues`,
+		"DescribeAlarms": "needs the permission cloudwatch:DescribeAlarms",
+	} {
+		w := newWorld(t)
+		w.fault = func(got string) *control.Error {
+			if got == action {
+				return &control.Error{Code: "AccessDeniedException", Message: "no"}
+			}
+			return nil
+		}
+		r := w.look(t, "the link secret is empty")
+		if r.Health != status.Unreachable || len(r.Why) != 2 || !strings.Contains(r.Why[0], want) || !strings.HasPrefix(r.Why[0], "sending: ") {
+			t.Errorf("%s: got %s, %q, want %q", action, r.Health, r.Why, want)
+		}
+	}
+	w := newWorld(t)
+	r := status.Look(t.Context(), func(context.Context) (*linking.Status, error) { return nil, context.DeadlineExceeded }, w.asked)
+	if r.Health != status.Unreachable || len(r.Why) != 1 || !strings.Contains(r.Why[0], "the link: ") {
+		t.Errorf("the link: got %+v", r)
+	}
+}
