@@ -54,3 +54,21 @@ func TestSixCommandsLeadToTheFirstObject(t *testing.T) {
 		t.Errorf("got %d commands, expected 6 of which the last uploads: %q", len(commands), commands)
 	}
 }
+
+// A stranger's own app needs one go get, and less than ten lines for both sides.
+func TestAnAppOfOnesOwnIsShort(t *testing.T) {
+	program := block(t, "```go\npackage main")
+	_, body, _ := strings.Cut(program, "app := awscdk.NewApp(nil)\n")
+	body, _, found := strings.Cut(body, "\tapp.Synth(nil)\n")
+	lines := strings.Fields(strings.ReplaceAll(strings.TrimSpace(body), " ", "")) // one a line that is not empty
+	if !found || len(lines) < 3 || len(lines)+1 >= 10 {                           // and the import
+		t.Errorf("got %d lines: %q", len(lines)+1, lines)
+	}
+	importing, err := os.ReadFile("../docs/importing.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(string(importing), "\ngo get "); n != 1 {
+		t.Errorf("docs/importing.md has %d go gets, expected 1", n)
+	}
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/ssm"
@@ -22,6 +23,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/linking"
 	"github.com/s3ferry/s3ferry/internal/localcloud"
 	"github.com/s3ferry/s3ferry/internal/outbox"
+	"github.com/s3ferry/s3ferry/internal/report"
 )
 
 // attempts is how often the SDK makes a call: a repair should outlast a border
@@ -178,6 +180,28 @@ type located struct {
 	linking.Side
 
 	config aws.Config
+	logs   string // file with the functions' logs, of a laptop cloud
+}
+
+// receipts reads what the courier has logged.
+func (l located) receipts(ctx context.Context, since time.Time, keep func(report.Receipt)) (bool, error) {
+	if l.logs != "" {
+		file, err := os.Open(l.logs)
+		if err != nil {
+			return false, err
+		}
+		defer func() { _ = file.Close() }()
+		return true, report.Read(file, keep)
+	}
+	stack, err := l.Inspect(ctx, l.config)
+	if err != nil || stack.Outputs["CourierLogGroupName"] == "" {
+		return false, err // a laptop cloud or an older stack
+	}
+	err = report.Fetch(ctx, cloudwatchlogs.NewFromConfig(l.config), stack.Outputs["CourierLogGroupName"], since, keep)
+	if err != nil {
+		err = l.Explain("read the log of the courier", "logs:FilterLogEvents", err)
+	}
+	return true, err
 }
 
 // locate finds both sides and asks neither.
@@ -195,6 +219,7 @@ func (f *sidesFlags) locate(ctx context.Context, stdin io.Reader) (global, china
 		side.Profile, side.Region = "laptop", region
 		side.config = localConfig(d.SQS.Endpoint, region, d.SQS.AccessKeyID, d.SQS.SecretAccessKey)
 	}
+	global.logs = d.Logs
 	return global, china, err
 }
 

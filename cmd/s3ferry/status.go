@@ -38,11 +38,12 @@ func newStatus() *cobra.Command {
 queues and for how long, dead letters, alarms that ring, and when each stack was
 deployed. It changes nothing.
 
-Counts of SQS are approximate, and ages are CloudWatch's, which is a minute or
+What became of the transfers of the last ten minutes is from the courier's log,
+which takes logs:FilterLogEvents. Counts of SQS are approximate, and ages are CloudWatch's, which is a minute or
 two late. A laptop cloud has no alarms.
 
 It exits with 0 if all is well, with 1 if something calls for attention (not
-linked, dead letters, an alarm, a message that has waited for an hour), and with
+linked, dead letters, refused or failed transfers, an alarm, a message that has waited for an hour), and with
 2 if a side cannot be asked.`,
 		Example: `  s3ferry status --global-profile global --china-profile china
   s3ferry status --global-profile global --china-profile china --watch
@@ -130,6 +131,7 @@ func (f *statusFlags) look(ctx context.Context, stdin io.Reader) (status.Report,
 		func(ctx context.Context) (*linking.Status, error) {
 			return new(linking.Linker).Status(ctx, linking.NewGlobal(global.config, global.Side), linking.NewChina(china.config, china.Side))
 		},
+		global.receipts,
 		status.NewAsked("sending", global.Side, global.config, sendingQueues),
 		status.NewAsked("receiving", china.Side, china.config, receivingQueues),
 	), nil
@@ -143,6 +145,7 @@ func printReportOfStatus(out io.Writer, r status.Report) {
 	if r.Link != nil {
 		printStatus(out, r.Link)
 	}
+	printReceipts(out, r.Receipts)
 	queues := newTable(out)
 	queues.AppendHeader(table.Row{"side", "queue", "waiting", "in flight", "delayed", "oldest"})
 	for _, side := range r.Sides {
@@ -169,6 +172,23 @@ func printReportOfStatus(out io.Writer, r status.Report) {
 	}
 	sides.Render()
 	fmt.Fprintln(out, "s3ferry", version())
+}
+
+func printReceipts(out io.Writer, r *status.Receipts) {
+	if r == nil {
+		return
+	}
+	more := ""
+	if r.More {
+		more = " or more"
+	}
+	fmt.Fprintf(out, "of the last 10 minutes: %d%s receipts, %d copied (%d bytes), %d refused or failed\n", r.Transfers, more, r.Copied, r.Bytes, r.Trouble)
+	if r.Lag != nil {
+		fmt.Fprintf(out, "from event to arrival: half within %.1f s, 99 of 100 within %.1f s\n", r.Lag.P50, r.Lag.P99)
+	}
+	if r.Latest != nil {
+		fmt.Fprintf(out, "latest: %s %s at %s\n", r.Latest.Outcome, cell(r.Latest.Key), r.Latest.At.Format(time.RFC3339))
+	}
 }
 
 func newTable(out io.Writer) table.Writer {

@@ -44,6 +44,16 @@ func TestStatusOfALaptopCloud(t *testing.T) {
 		}
 	}
 
+	cross(ctx, t, cloud, "key")
+	for {
+		stdout, _, _ := command(ctx, local...)
+		if strings.Contains(stdout, "latest: copied key at ") && strings.Contains(stdout, "1 receipts, 1 copied") {
+			break
+		}
+		if ctx.Err() != nil {
+			t.Fatalf("the courier has not told of the object:\n%s", stdout)
+		}
+	}
 	for range 3 {
 		if _, err := cloud.Queue("inbox-dlq").Send(sqs.Message{Body: "given up"}); err != nil {
 			t.Fatal(err)

@@ -42,6 +42,8 @@ type Report struct {
 	Why    []string        `json:"why,omitempty"` // it is not healthy
 	Link   *linking.Status `json:"link,omitempty"`
 	Sides  []Side          `json:"sides"`
+	// Receipts is nil where nobody keeps them.
+	Receipts *Receipts `json:"receipts,omitempty"`
 }
 
 // Side is one side.
@@ -113,22 +115,24 @@ func NewAsked(name string, side linking.Side, cfg aws.Config, queues []QueueOutp
 	return &Asked{Side: side, Name: name, Config: cfg, Queues: queues, SQS: sqs.NewFromConfig(cfg), CloudWatch: cloudwatch.NewFromConfig(cfg)}
 }
 
-// Look asks both sides at once. link tells how the link stands.
-func Look(ctx context.Context, link func(context.Context) (*linking.Status, error), sides ...*Asked) Report {
+// Look asks both sides at once. link tells how the link stands, receipts what
+// became of transfers.
+func Look(ctx context.Context, link func(context.Context) (*linking.Status, error), receipts ReadReceipts, sides ...*Asked) Report {
 	r := Report{At: time.Now().UTC(), Sides: make([]Side, len(sides))}
-	var linkErr error
+	var linkErr, receiptsErr error
 	var wg sync.WaitGroup
 	wg.Go(func() { r.Link, linkErr = link(ctx) })
+	wg.Go(func() { r.Receipts, receiptsErr = readReceipts(ctx, receipts) })
 	for i, side := range sides {
 		wg.Go(func() { r.Sides[i] = side.look(ctx) })
 	}
 	wg.Wait()
-	r.judge(linkErr)
+	r.judge(linkErr, receiptsErr)
 	return r
 }
 
 // judge sums up.
-func (r *Report) judge(linkErr error) {
+func (r *Report) judge(linkErr, receiptsErr error) {
 	var closed, open []string
 	for _, side := range r.Sides {
 		if side.Error != "" {
@@ -136,13 +140,17 @@ func (r *Report) judge(linkErr error) {
 		}
 		open = append(open, side.why()...)
 	}
-	switch {
-	case r.Link != nil:
+	if r.Link != nil {
 		open = append(open, r.Link.Why...)
-	case len(closed) == 0: // else it is the same once more
-		closed = append(closed, fmt.Sprintf("the link: %v", linkErr))
 	}
-	r.Why = append(closed, open...)
+	if r.Receipts != nil && r.Receipts.Trouble > 0 {
+		open = append(open, fmt.Sprintf("%d transfers of the last %s were refused or failed: `s3ferry redrive --list`", r.Receipts.Trouble, lately))
+	}
+	// Behind a side that cannot be asked they are the same once more.
+	if err := errors.Join(linkErr, receiptsErr); err != nil && len(closed) == 0 {
+		closed = append(closed, err.Error())
+	}
+	r.Why = slices.Concat(closed, open)
 	switch {
 	case len(closed) > 0:
 		r.Health = Unreachable

@@ -2,6 +2,8 @@ package status_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -16,7 +18,9 @@ import (
 	"github.com/s3ferry/s3ferry/internal/linking"
 	"github.com/s3ferry/s3ferry/internal/localcloud/control"
 	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
+	"github.com/s3ferry/s3ferry/internal/report"
 	"github.com/s3ferry/s3ferry/internal/status"
+	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
 // world is a sending side with its two queues.
@@ -26,11 +30,12 @@ type world struct {
 	asked           *status.Asked
 	age             *float64 // of the outbox's oldest message, as CloudWatch tells
 	fault           func(action string) *control.Error
+	receipts        status.ReadReceipts
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{}
+	w := &world{receipts: func(context.Context, time.Time, func(report.Receipt)) (bool, error) { return false, nil }}
 	var handler http.Handler
 	server := httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) { handler.ServeHTTP(rw, r) }))
 	t.Cleanup(server.Close)
@@ -72,7 +77,7 @@ func (w *world) look(t *testing.T, why ...string) status.Report {
 	t.Helper()
 	return status.Look(t.Context(), func(context.Context) (*linking.Status, error) {
 		return &linking.Status{Linked: len(why) == 0, Why: why}, nil
-	}, w.asked)
+	}, w.receipts, w.asked)
 }
 
 func send(t *testing.T, q *sqs.Queue, n int) {
@@ -161,8 +166,51 @@ func TestUnreachable(t *testing.T) {
 		}
 	}
 	w := newWorld(t)
-	r := status.Look(t.Context(), func(context.Context) (*linking.Status, error) { return nil, context.DeadlineExceeded }, w.asked)
-	if r.Health != status.Unreachable || len(r.Why) != 1 || !strings.Contains(r.Why[0], "the link: ") {
+	r := status.Look(t.Context(), func(context.Context) (*linking.Status, error) { return nil, context.DeadlineExceeded }, w.receipts, w.asked)
+	if r.Health != status.Unreachable || len(r.Why) != 1 || !strings.Contains(r.Why[0], "deadline") {
 		t.Errorf("the link: got %+v", r)
+	}
+}
+
+func TestReceipts(t *testing.T) {
+	now := time.Now()
+	of := func(outcomes ...wire.Outcome) status.ReadReceipts {
+		return func(_ context.Context, since time.Time, keep func(report.Receipt)) (bool, error) {
+			keep(report.Receipt{ID: "old", At: since.Add(-time.Second), Outcome: wire.Failed})
+			for i, outcome := range outcomes {
+				id := fmt.Sprint(i)
+				keep(report.Receipt{ID: id, Key: "k" + id, At: now.Add(-time.Duration(i) * time.Second), Outcome: outcome, Bytes: 10, Lag: 2 * time.Second})
+			}
+			return true, nil
+		}
+	}
+	w := newWorld(t)
+	w.receipts = of()
+	if r := w.look(t); r.Health != status.Healthy || r.Receipts == nil || r.Receipts.Transfers != 0 {
+		t.Errorf("none: got %+v", r.Receipts)
+	}
+	w.receipts = of(wire.Copied, wire.Copied, wire.Expired)
+	r := w.look(t)
+	if got := r.Receipts; r.Health != status.Healthy || got.Copied != 2 || got.Transfers != 3 || got.Bytes != 20 || got.Lag.P50 != 2 || got.Latest.Key != "k0" {
+		t.Errorf("got %s, %+v", r.Health, got)
+	}
+	w.receipts = of(wire.Refused, wire.Copied, wire.Failed)
+	if r := w.look(t); r.Health != status.Attention || len(r.Why) != 1 || !strings.HasPrefix(r.Why[0], "2 transfers of the last 10m0s were refused or failed") {
+		t.Errorf("trouble: got %s, %q", r.Health, r.Why)
+	}
+
+	// A log without an end is not read to its end.
+	w.receipts = func(ctx context.Context, _ time.Time, keep func(report.Receipt)) (bool, error) {
+		for i := 0; ctx.Err() == nil; i++ {
+			keep(report.Receipt{ID: fmt.Sprint(i), At: now, Outcome: wire.Copied})
+		}
+		return true, ctx.Err()
+	}
+	if r := w.look(t); r.Health != status.Healthy || r.Receipts == nil || !r.Receipts.More {
+		t.Errorf("endless: got %s, %q, %+v", r.Health, r.Why, r.Receipts)
+	}
+	w.receipts = func(context.Context, time.Time, func(report.Receipt)) (bool, error) { return true, errors.New("no") }
+	if r := w.look(t); r.Health != status.Unreachable || !strings.Contains(r.Why[0], "read the receipts of the last 10m0s: no") {
+		t.Errorf("unread: got %s, %q", r.Health, r.Why)
 	}
 }
