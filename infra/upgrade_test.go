@@ -23,6 +23,7 @@ var stateful = map[string]map[string]string{
 		"SenderOutbox51F53722":            "AWS::SQS::Queue",
 		"SenderOutboxDeadLettersD0121DDE": "AWS::SQS::Queue",
 		"SenderSourceBucketA790F850":      "AWS::S3::Bucket",
+		"SenderPace8FEC1354":              "AWS::SSM::Parameter",
 		"SenderSignerRole0E8920A4":        "AWS::IAM::Role", // whose credentials sign URLs that are on their way
 	},
 	chinaReceiver: {

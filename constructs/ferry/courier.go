@@ -23,6 +23,7 @@ func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 	allow(role, s.outboxDLQ.QueueArn(), "sqs:SendMessage")
 	grantQueueKeys(role, s.outbox, s.outboxDLQ)
 	allow(role, s.secret.SecretArn(), "secretsmanager:GetSecretValue")
+	allow(role, s.pace.ParameterArn(), "ssm:GetParameter", "ssm:PutParameter")
 
 	courier := newFunction(s, "CourierFunction", functionProps{
 		name:         "courier",
@@ -38,6 +39,8 @@ func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 			OutboxURL:    *s.outbox.QueueUrl(),
 			OutboxDLQURL: *s.outboxDLQ.QueueUrl(),
 			LinkSecret:   *s.secret.SecretArn(),
+
+			PaceParameter: *s.pace.ParameterName(),
 		}),
 	})
 	// A missed round is made up for by the next one.

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsssm"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
@@ -44,6 +45,10 @@ const (
 	// CDK adds to the stack and that keeps the bucket's other notifications.
 	Notifications Events = "Notifications"
 )
+
+// paceUnknown is what the pace parameter starts with. CloudFormation writes the
+// parameter only when this text changes: never change it.
+const paceUnknown = "{}"
 
 // SenderProps configures a Sender. The zero value is ready to use.
 type SenderProps struct {
@@ -96,7 +101,7 @@ type SenderProps struct {
 	LogRetention awslogs.RetentionDays
 
 	// VPC is the network that the functions work in. From it they have to reach
-	// the mailbox, SQS, S3, STS and Secrets Manager. Default: no VPC.
+	// the mailbox, SQS, S3, STS, SSM and Secrets Manager. Default: no VPC.
 	VPC awsec2.IVpc
 	// Subnets are those of VPC. Default: CDK's choice, the private ones.
 	Subnets *awsec2.SubnetSelection
@@ -127,6 +132,7 @@ type Sender struct {
 	signerRole awsiam.Role
 	urlLife    time.Duration
 	notified   []Source // whose buckets got a notification
+	pace       awsssm.StringParameter
 	function   awslambda.Function
 	courier    awslambda.Function
 }
@@ -148,6 +154,11 @@ func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sende
 	s.secret = s.newLinkSecret()
 	s.role = newFunctionRole(s, "SenderRole", "s3ferry sender")
 	s.signerRole = s.newSignerRole()
+	s.pace = awsssm.NewStringParameter(s, jsii.String("Pace"), &awsssm.StringParameterProps{
+		Description: jsii.String("s3ferry: how fast the receiver is, as the courier sees it"),
+		StringValue: jsii.String(paceUnknown),
+		Tier:        awsssm.ParameterTier_STANDARD,
+	})
 	s.grantSender()
 	s.grantRead(s.source, source.Prefix)
 	s.function = newFunction(s, "SenderFunction", functionProps{
@@ -166,6 +177,9 @@ func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sende
 			LinkSecret:   *s.secret.SecretArn(),
 			SignerRole:   *s.signerRole.RoleArn(),
 			URLLife:      p.URLLife,
+
+			Concurrency:   p.Concurrency,
+			PaceParameter: *s.pace.ParameterName(),
 		}),
 	})
 	consume(s, "SenderOutbox", s.function, s.outbox, p.Concurrency)
@@ -324,6 +338,7 @@ func (s *Sender) grantSender() {
 	grantQueueKeys(s.role, s.outbox, s.outboxDLQ)
 	allow(s.role, s.secret.SecretArn(), "secretsmanager:GetSecretValue")
 	allow(s.role, s.signerRole.RoleArn(), "sts:AssumeRole")
+	allow(s.role, s.pace.ParameterArn(), "ssm:GetParameter")
 }
 
 // grantRead lets the sender look at the bucket's objects below prefix, and the

@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
+	"github.com/s3ferry/s3ferry/internal/backlog"
 	"github.com/s3ferry/s3ferry/internal/event"
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
@@ -43,6 +44,7 @@ type Courier struct {
 	Link   *link.Cache[link.Secret]
 	HTTP   *http.Client // to the mailbox API
 	SQS    SQS
+	Pace   Pace
 	Outbox *settle.Queue // receipts that cannot be read go to its dead-letter queue
 	Log    *slog.Logger
 }
@@ -53,6 +55,14 @@ type SQS interface {
 }
 
 var _ SQS = (*sqs.Client)(nil)
+
+// Pace keeps how fast the receiver is, for the sender. *backlog.Parameter is one.
+type Pace interface {
+	Load(context.Context) (backlog.Pace, error)
+	Save(context.Context, backlog.Pace) error
+}
+
+var _ Pace = (*backlog.Parameter)(nil)
 
 // Handle makes one round: it fetches receipts until there are none, or until
 // ctx's deadline is near. A receipt is deleted only after its effect is durable,
@@ -82,8 +92,12 @@ func (c *Courier) Handle(ctx context.Context) error {
 		case readErr != nil:
 			err = fmt.Errorf("%w; reading the link secret again: %w", err, readErr)
 		case !fresh.SameDoor(secret):
-			err = c.drain(ctx, fresh, &round)
+			secret = fresh
+			err = c.drain(ctx, secret, &round)
 		}
+	}
+	if paceErr := c.notePace(ctx, secret, &round); paceErr != nil {
+		c.Log.WarnContext(ctx, "pace of the receiver not noted", "reason", paceErr.Error())
 	}
 	c.Log.LogAttrs(ctx, slog.LevelInfo, "round ended", round.attrs()...)
 	if fault.Class(err) == mailbox.Border {
@@ -101,12 +115,35 @@ func (c *Courier) drain(ctx context.Context, secret link.Secret, round *tally) e
 	for i := range errs {
 		wg.Go(func() {
 			for more := true; more && errs[i] == nil && timeLeft(ctx) > reserve; {
-				more, errs[i] = c.fetch(ctx, client, round)
+				if more, errs[i] = c.fetch(ctx, client, round); !more && errs[i] == nil {
+					round.empty()
+				}
 			}
 		})
 	}
 	wg.Wait()
 	return worst(errs)
+}
+
+// notePace writes down how fast the receiver is. Where the round has seen all
+// receipts, they count up to now; else up to the last one seen.
+func (c *Courier) notePace(ctx context.Context, secret link.Secret, round *tally) error {
+	done, until := round.ended()
+	if until.IsZero() {
+		return nil
+	}
+	depth, err := mailbox.New(c.HTTP, secret).Depth(ctx)
+	if err != nil {
+		return err
+	}
+	pace, err := c.Pace.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if waiting := depth.Waiting > 0; done > 0 || waiting || pace.Waiting {
+		return c.Pace.Save(ctx, pace.Next(done, until, waiting))
+	}
+	return nil // idle, of which nothing can be learned
 }
 
 // worst returns the error to tell of: several loops mostly fail for one reason,
@@ -233,6 +270,10 @@ type tally struct {
 	bytes     int64
 	longest   time.Duration // lag of what was copied
 	malformed int
+
+	done     int       // transfers that the receiver has ended
+	last     time.Time // when it ended the last of all
+	complete bool      // no receipt was left
 }
 
 func (t *tally) add(r wire.Receipt) {
@@ -242,10 +283,34 @@ func (t *tally) add(r wire.Receipt) {
 		t.outcomes = map[wire.Outcome]int{}
 	}
 	t.outcomes[r.Outcome]++
+	if again := r.Outcome == wire.Expired || r.Retry; !again && r.Op != wire.OpNoop {
+		t.done++ // and no work that has to be done once more
+	}
+	if r.At.After(t.last) {
+		t.last = r.At
+	}
 	if r.Outcome == wire.Copied {
 		t.bytes += r.Bytes
 		t.longest = max(t.longest, lag(r))
 	}
+}
+
+// empty notes that there are no receipts left.
+func (t *tally) empty() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.complete = true
+}
+
+// ended returns how many transfers the receiver has ended, and up to when that is
+// known; a zero time says that nothing is.
+func (t *tally) ended() (int, time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.complete {
+		return t.done, time.Now().UTC()
+	}
+	return t.done, t.last
 }
 
 func (t *tally) unreadable() {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,6 +20,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/s3ferry/s3ferry/internal/backlog"
+	"github.com/s3ferry/s3ferry/internal/door"
 	"github.com/s3ferry/s3ferry/internal/event"
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
@@ -75,6 +78,20 @@ func (q *queues) SendMessage(_ context.Context, in *sqs.SendMessageInput, _ ...f
 	return &sqs.SendMessageOutput{}, nil
 }
 
+// notes is where a courier writes the receiver's pace.
+type notes struct {
+	pace  backlog.Pace
+	saves int
+	err   error
+}
+
+func (n *notes) Load(context.Context) (backlog.Pace, error) { return n.pace, n.err }
+
+func (n *notes) Save(_ context.Context, pace backlog.Pace) error {
+	n.pace, n.saves = pace, n.saves+1
+	return n.err
+}
+
 type lines struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -129,7 +146,7 @@ func newCourier(t *testing.T) (*Courier, *mailboxtest.Server, *queues, *lines) {
 		Link: &link.Cache[link.Secret]{Fetch: func(context.Context) (link.Secret, error) {
 			return link.Secret{APIURL: api.URL, APIKey: secret.New(key)}, nil
 		}},
-		HTTP: mailbox.NewHTTPClient(), SQS: q,
+		HTTP: mailbox.NewHTTPClient(), SQS: q, Pace: &notes{},
 		Outbox: &settle.Queue{SQS: q, URL: "the-outbox", DeadLetterURL: "the-dead", Log: log},
 		Log:    log,
 	}, api, q, &out
@@ -225,7 +242,7 @@ func TestExpiredIsSentAgainBeforeItIsDeleted(t *testing.T) {
 	if err := c.Handle(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	steps := slices.DeleteFunc(*q.steps, func(s string) bool { return s == "ReceiveReceipts" })
+	steps := slices.DeleteFunc(*q.steps, func(s string) bool { return s == "ReceiveReceipts" || s == "GetDepth" })
 	if diff := cmp.Diff([]string{"outbox", "DeleteReceipts"}, steps); diff != "" {
 		t.Errorf("order (-want +got):\n%s", diff)
 	}
@@ -389,13 +406,81 @@ func TestReceiptsThatCannotBeDeletedComeAgain(t *testing.T) {
 	}
 }
 
+// What the sender may send depends on the pace that the receipts show.
+func TestThePaceIsNoted(t *testing.T) {
+	minuteAgo := time.Now().Add(-time.Minute)
+	busy := backlog.Pace{PerSecond: 1, Over: 60, Waiting: true, Until: minuteAgo}
+	for name, tc := range map[string]struct {
+		before   backlog.Pace
+		outcomes []wire.Outcome
+		waiting  string
+		saves    int
+		done     int // in the minute
+	}{
+		"what is over counts":          {busy, []wire.Outcome{wire.Copied, wire.Skipped, wire.Failed, wire.Gone}, "7", 1, 4},
+		"what has to come again not":   {busy, []wire.Outcome{wire.Copied, wire.Expired, wire.Linked}, "7", 1, 1},
+		"nothing in a minute":          {busy, nil, "7", 1, 0},
+		"nothing, and nothing waits":   {backlog.Pace{PerSecond: 1, Until: minuteAgo}, nil, "0", 0, 0},
+		"a depth that cannot be asked": {busy, []wire.Outcome{wire.Copied}, "", 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, api, _, out := newCourier(t)
+			api.Attributes[door.Visible] = tc.waiting
+			noted := &notes{pace: tc.before}
+			c.Pace = noted
+			for i, outcome := range tc.outcomes {
+				body, _ := receipt(t, fmt.Sprint(i), outcome)
+				api.Put(body)
+			}
+			if err := c.Handle(t.Context()); err != nil || len(api.Left()) != 0 {
+				t.Fatalf("got %v, %d receipts left", err, len(api.Left()))
+			}
+			if noted.saves != tc.saves {
+				t.Fatalf("noted %d times, expected %d: %s", noted.saves, tc.saves, out)
+			}
+			want := tc.before
+			if tc.saves > 0 {
+				want = tc.before.Next(tc.done, noted.pace.Until, true)
+			}
+			if noted.pace != want {
+				t.Errorf("noted %+v, expected %+v", noted.pace, want)
+			}
+		})
+	}
+}
+
+// A round that could not see all receipts knows only of those it saw.
+func TestThePaceOfARoundCutShort(t *testing.T) {
+	c, api, _, _ := newCourier(t)
+	noted := &notes{pace: backlog.Pace{Waiting: true, Until: born}}
+	c.Pace = noted
+	api.Attributes[door.Visible] = "7"
+	for i := range 6 {
+		body, _ := receipt(t, fmt.Sprint(i), wire.Copied)
+		api.Put(body)
+	}
+	var asked atomic.Int32
+	api.Fault = func(route string, _ []byte) *mailboxtest.Answer {
+		if route == "ReceiveReceipts" && asked.Add(1) > 1 {
+			return &mailboxtest.Answer{Status: http.StatusServiceUnavailable, RetryAfter: "600"}
+		}
+		return nil
+	}
+	if err := c.Handle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if want := (backlog.Pace{PerSecond: 2, Over: 3, Waiting: true, Until: born.Add(3 * time.Second)}); noted.pace != want {
+		t.Errorf("noted %+v, expected %+v", noted.pace, want)
+	}
+}
+
 func TestFromEnvironment(t *testing.T) {
 	t.Setenv("S3FERRY_OUTBOX_URL", "")
 	if _, err := FromEnvironment(t.Context()); err == nil || !strings.Contains(err.Error(), "S3FERRY_OUTBOX_DLQ_URL") {
 		t.Errorf("got %v", err)
 	}
 	t.Setenv("AWS_REGION", "us-east-1")
-	for _, name := range []string{"S3FERRY_OUTBOX_URL", "S3FERRY_OUTBOX_DLQ_URL", "S3FERRY_LINK_SECRET"} {
+	for _, name := range []string{"S3FERRY_OUTBOX_URL", "S3FERRY_OUTBOX_DLQ_URL", "S3FERRY_LINK_SECRET", "S3FERRY_PACE_PARAMETER"} {
 		t.Setenv(name, "x")
 	}
 	if _, err := FromEnvironment(t.Context()); err != nil {

@@ -8,7 +8,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 
+	"github.com/s3ferry/s3ferry/internal/backlog"
 	"github.com/s3ferry/s3ferry/internal/envcfg"
 	"github.com/s3ferry/s3ferry/internal/linksecret"
 	"github.com/s3ferry/s3ferry/internal/mailbox"
@@ -33,6 +35,7 @@ func FromEnvironment(ctx context.Context) (*Courier, error) {
 		Link:   linksecret.New(secretsmanager.NewFromConfig(cfg), env.LinkSecret),
 		HTTP:   mailbox.NewHTTPClient(),
 		SQS:    queues,
+		Pace:   backlog.Parameter{SSM: ssm.NewFromConfig(cfg), Name: env.PaceParameter},
 		Outbox: &settle.Queue{SQS: queues, URL: env.OutboxURL, DeadLetterURL: env.OutboxDLQURL, Log: log},
 		Log:    log,
 	}, nil

@@ -32,6 +32,9 @@ type Sender struct {
 	SignerRole   string        `env:"S3FERRY_SIGNER_ROLE"` // ARN of the role whose credentials sign URLs
 	URLLife      time.Duration `env:"S3FERRY_URL_LIFE"`    // wanted life of a signed URL, clamped to the credentials
 
+	Concurrency   int    `env:"S3FERRY_CONCURRENCY"`    // most invocations at once, which share the room in the inbox
+	PaceParameter string `env:"S3FERRY_PACE_PARAMETER"` // name of the SSM parameter with the receiver's pace
+
 	// TestSourceEndpoint replaces the S3 endpoint that goes into signed URLs.
 	TestSourceEndpoint string `env:"S3FERRY_TEST_SOURCE_ENDPOINT,test"`
 }
@@ -41,6 +44,8 @@ type Courier struct {
 	OutboxURL    string `env:"S3FERRY_OUTBOX_URL"`
 	OutboxDLQURL string `env:"S3FERRY_OUTBOX_DLQ_URL"` // for receipts that cannot be read
 	LinkSecret   string `env:"S3FERRY_LINK_SECRET"`
+
+	PaceParameter string `env:"S3FERRY_PACE_PARAMETER"`
 }
 
 // Receiver configures functions/receiver.

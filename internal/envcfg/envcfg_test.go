@@ -18,7 +18,7 @@ func lookup(env map[string]string) func(string) (string, bool) {
 func TestEncodeDecodeRoundTrip(t *testing.T) {
 	in := envcfg.Sender{
 		OutboxURL: "https://q/outbox", OutboxDLQURL: "https://q/dlq", LinkSecret: "arn:x:secret",
-		SignerRole: "arn:x:role", URLLife: 45 * time.Minute,
+		SignerRole: "arn:x:role", URLLife: 45 * time.Minute, Concurrency: 10, PaceParameter: "/pace",
 	}
 	env := envcfg.Encode(&in)
 	if _, ok := env["S3FERRY_TEST_SOURCE_ENDPOINT"]; ok {

@@ -54,6 +54,15 @@ func After(d time.Duration, err error) error {
 	return &delayed{after: d, err: err}
 }
 
+// Hold is After for what is only put off: the waits between its tries do not grow
+// as they do after failures.
+func Hold(d time.Duration, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &delayed{after: d, held: true, err: err}
+}
+
 // IsPermanent reports whether err, or an error it wraps, was marked Permanent.
 // An unmarked error is transient: the queue's receive count bounds it.
 func IsPermanent(err error) bool {
@@ -69,7 +78,13 @@ func Class(err error) string {
 	return "unclassified"
 }
 
-// RetryAfter returns the wait that After gave, or 0.
+// IsHeld reports whether err, or an error it wraps, was given to Hold.
+func IsHeld(err error) bool {
+	d, ok := errors.AsType[*delayed](err)
+	return ok && d.held
+}
+
+// RetryAfter returns the wait that After or Hold gave, or 0.
 func RetryAfter(err error) time.Duration {
 	if d, ok := errors.AsType[*delayed](err); ok {
 		return d.after
@@ -88,6 +103,7 @@ func (c *classified) Unwrap() error { return c.err }
 
 type delayed struct {
 	after time.Duration
+	held  bool
 	err   error
 }
 

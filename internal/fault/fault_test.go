@@ -44,9 +44,19 @@ func TestUnmarkedErrorsAreTransient(t *testing.T) {
 	}
 }
 
+func TestHold(t *testing.T) {
+	err := fmt.Errorf("send: %w", fault.Hold(time.Minute, fault.Transientf("full", "later")))
+	if !fault.IsHeld(err) || fault.RetryAfter(err) != time.Minute || fault.Class(err) != "full" || fault.IsPermanent(err) {
+		t.Errorf("got held=%v after=%v class=%q", fault.IsHeld(err), fault.RetryAfter(err), fault.Class(err))
+	}
+	if fault.IsHeld(fault.After(time.Minute, errors.New("busy"))) || fault.IsHeld(nil) {
+		t.Error("what only asks for a wait is not held")
+	}
+}
+
 func TestNilStaysNil(t *testing.T) {
 	for name, err := range map[string]error{
-		"Permanent": fault.Permanent("x", nil), "Transient": fault.Transient("x", nil), "After": fault.After(1, nil),
+		"Permanent": fault.Permanent("x", nil), "Transient": fault.Transient("x", nil), "After": fault.After(1, nil), "Hold": fault.Hold(1, nil),
 	} {
 		if err != nil {
 			t.Errorf("%s(nil) = %v", name, err)

@@ -133,6 +133,7 @@ func (c *Cloud) functions() []lambda.Function {
 			Env: c.environment(c.Source, c.endpoints.source, envcfg.Encode(&envcfg.Sender{
 				OutboxURL: queues.Outbox, OutboxDLQURL: queues.OutboxDLQ,
 				LinkSecret: linkSecret, SignerRole: signerRole, URLLife: c.options.URLLife,
+				Concurrency: senderConcurrency, PaceParameter: PaceParameter,
 				TestSourceEndpoint: presign,
 			})),
 		},
@@ -151,6 +152,7 @@ func (c *Cloud) functions() []lambda.Function {
 			Account: account, MemoryMiB: memoryMiB, Logs: c.logs,
 			Env: c.environment(c.Source, c.endpoints.source, envcfg.Encode(&envcfg.Courier{
 				OutboxURL: queues.Outbox, OutboxDLQURL: queues.OutboxDLQ, LinkSecret: linkSecret,
+				PaceParameter: PaceParameter,
 			})),
 		},
 	}

@@ -26,10 +26,11 @@ const (
 const (
 	JournalBucket  = "journal"        // on the destination's S3 server
 	TrustParameter = "/s3ferry/trust" // in the control plane, which is at the queues' endpoint
+	PaceParameter  = "/s3ferry/pace"  // beside it
 )
 
 // deploy leaves what two deployed stacks leave: a link secret without a value, a
-// trust document that trusts nobody, and the outputs.
+// trust document that trusts nobody, a pace that nobody knows, and the outputs.
 func (c *Cloud) deploy(context.Context) error {
 	none, err := link.EncodeTrust(link.Trust{Sources: []link.Source{}})
 	if err != nil {
@@ -37,6 +38,9 @@ func (c *Cloud) deploy(context.Context) error {
 	}
 	if err := c.control.PutParameter(TrustParameter, string(none)); err != nil {
 		return fmt.Errorf("write trust document: %w", err)
+	}
+	if err := c.control.PutParameter(PaceParameter, "{}"); err != nil {
+		return fmt.Errorf("write the receiver's pace: %w", err)
 	}
 	secretARN := c.control.CreateSecret(linkSecret)
 	c.control.PutAPIKey(apiKeyID, c.API.Key)

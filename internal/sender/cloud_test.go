@@ -38,6 +38,7 @@ type cloud struct {
 	sessions   int               // times the signer role was assumed
 	signerLife time.Duration
 	link       func() string // the link secret; "" has no value
+	pace       string        // the pace parameter
 	dead       []deadLetter
 	hidden     map[string]int // seconds by receipt handle
 	logs       bytes.Buffer
@@ -66,7 +67,7 @@ func newCloud(t *testing.T, api *mailboxtest.Server) (*cloud, *Sender, ed25519.P
 		t.Fatal(err)
 	}
 	c := &cloud{
-		t: t, objects: map[string]object{}, hidden: map[string]int{}, signerLife: time.Hour,
+		t: t, objects: map[string]object{}, hidden: map[string]int{}, signerLife: time.Hour, pace: "{}",
 		link: func() string { return string(document) },
 	}
 	server := httptest.NewServer(c)
@@ -77,7 +78,7 @@ func newCloud(t *testing.T, api *mailboxtest.Server) (*cloud, *Sender, ed25519.P
 		"AWS_CONFIG_FILE": "none", "AWS_SHARED_CREDENTIALS_FILE": "none",
 		"S3FERRY_OUTBOX_URL": server.URL + "/outbox", "S3FERRY_OUTBOX_DLQ_URL": server.URL + "/dead",
 		"S3FERRY_LINK_SECRET": "the-link", "S3FERRY_SIGNER_ROLE": "arn:aws:iam::111122223333:role/signer",
-		"S3FERRY_URL_LIFE": "45m", "S3FERRY_TEST_SOURCE_ENDPOINT": "http://127.0.0.2:9000",
+		"S3FERRY_URL_LIFE": "45m", "S3FERRY_CONCURRENCY": "2", "S3FERRY_PACE_PARAMETER": "/pace", "S3FERRY_TEST_SOURCE_ENDPOINT": "http://127.0.0.2:9000",
 	} {
 		t.Setenv(name, value)
 	}
@@ -87,7 +88,7 @@ func newCloud(t *testing.T, api *mailboxtest.Server) (*cloud, *Sender, ed25519.P
 	}
 	s.Link.Pause = 0
 	s.Log = slog.New(obs.Scrub(slog.NewJSONHandler(&c.logs, nil)))
-	s.Outbox.Log = s.Log
+	s.Outbox.Log, s.Gate.Log = s.Log, s.Log
 	t.Cleanup(func() {
 		for _, leak := range []string{"X-Amz-Signature", "X-Amz-Security-Token", api.Key} {
 			if strings.Contains(c.logs.String(), leak) {
@@ -123,6 +124,8 @@ func (c *cloud) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch target := r.Header.Get("X-Amz-Target"); {
 	case target == "secretsmanager.GetSecretValue":
 		c.secretsManager(w)
+	case target == "AmazonSSM.GetParameter":
+		_ = json.NewEncoder(w).Encode(map[string]any{"Parameter": map[string]string{"Value": c.pace}})
 	case strings.HasPrefix(target, "AmazonSQS."):
 		c.sqs(w, strings.TrimPrefix(target, "AmazonSQS."), body)
 	case bytes.Contains(body, []byte("Action=AssumeRole")):

@@ -12,8 +12,10 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	"github.com/aws/aws-sdk-go-v2/service/ssm"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 
+	"github.com/s3ferry/s3ferry/internal/backlog"
 	"github.com/s3ferry/s3ferry/internal/envcfg"
 	"github.com/s3ferry/s3ferry/internal/linksecret"
 	"github.com/s3ferry/s3ferry/internal/mailbox"
@@ -57,6 +59,10 @@ func FromEnvironment(ctx context.Context) (*Sender, error) {
 			Life: env.URLLife,
 		},
 		HTTP: mailbox.NewHTTPClient(),
+		Gate: &backlog.Gate{
+			Life: env.URLLife, Senders: env.Concurrency, Log: log,
+			Pace: backlog.Parameter{SSM: ssm.NewFromConfig(cfg), Name: env.PaceParameter}.Load,
+		},
 		Outbox: &settle.Queue{
 			SQS: sqs.NewFromConfig(cfg), URL: env.OutboxURL, DeadLetterURL: env.OutboxDLQURL,
 			MaxDelay: longestDelay, Log: log,

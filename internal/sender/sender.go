@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-lambda-go/events"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/s3ferry/s3ferry/internal/backlog"
 	"github.com/s3ferry/s3ferry/internal/event"
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
@@ -41,6 +42,7 @@ type Sender struct {
 	Source *Source
 	Signer *Signer
 	HTTP   *http.Client // to the mailbox API
+	Gate   *backlog.Gate
 	Outbox *settle.Queue
 	Log    *slog.Logger
 }
@@ -111,6 +113,9 @@ func worse(a, b error) error {
 // carry sets the error of each parcel that could not be brought on its way.
 func (s *Sender) carry(ctx context.Context, parcels []*parcel) {
 	secret, err := s.Link.Get(ctx)
+	if err == nil {
+		err = s.Gate.Pass(ctx, len(parcels), mailbox.New(s.HTTP, secret).Depth)
+	}
 	if err != nil {
 		for _, p := range parcels {
 			p.err = err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/s3ferry/s3ferry/internal/door"
 	"github.com/s3ferry/s3ferry/internal/event"
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
@@ -88,8 +90,8 @@ func TestAnObjectWithEverything(t *testing.T) {
 	}
 }
 
-// Every object needs one HEAD and no more, and the batch one session and one
-// request to the API.
+// Every object needs one HEAD and no more, and the batch one session, one look at
+// the inbox and one request to the API.
 func TestTenPlainObjects(t *testing.T) {
 	api := mailboxtest.New(t)
 	c, s, key := newCloud(t, api)
@@ -105,8 +107,28 @@ func TestTenPlainObjects(t *testing.T) {
 			t.Errorf("transfer %d is of %+v", i, transfer.Source)
 		}
 	}
-	if len(api.Inbox()) != 10 || len(api.Requests()) != 1 || len(c.asked) != 10 || c.sessions != 1 {
-		t.Errorf("got %d transfers by %d requests, %d looks, %d sessions", len(api.Inbox()), len(api.Requests()), len(c.asked), c.sessions)
+	if len(api.Inbox()) != 10 || !slices.Equal(api.Requests(), []string{"GetDepth", "SendTransfers"}) || len(c.asked) != 10 || c.sessions != 1 {
+		t.Errorf("got %d transfers by %v, %d looks, %d sessions", len(api.Inbox()), api.Requests(), len(c.asked), c.sessions)
+	}
+}
+
+// What the receiver could not pull in time stays in the outbox, unsigned.
+func TestAFullInboxHoldsEventsBack(t *testing.T) {
+	api := mailboxtest.New(t)
+	api.Attributes[door.InFlight] = "1500"
+	c, s, key := newCloud(t, api)
+	c.pace = `{"perSecond":1,"over":60}` // 1,350 in half of 45 minutes
+	stay := handle(t, s, batch(told(c.put("a", "", object{}), c.put("b", "", object{}))...))
+	if len(stay) != 2 || len(transfers(t, api, key)) != 0 || len(c.asked) != 0 || len(c.dead) != 0 {
+		t.Errorf("%v stay, %d sent, %d looked at, dead letters %v", stay, len(api.Inbox()), len(c.asked), c.dead)
+	}
+	for handle, seconds := range c.hidden {
+		if seconds < 150 {
+			t.Errorf("%s is hidden for %d s, expected at least the 150 s that the excess takes", handle, seconds)
+		}
+	}
+	if len(c.hidden) != 2 || !strings.Contains(c.logs.String(), `"class":"backpressure"`) {
+		t.Errorf("%d messages hidden: %s", len(c.hidden), &c.logs)
 	}
 }
 
@@ -372,12 +394,12 @@ func TestTheLinkSecretIsReadAgain(t *testing.T) {
 			}
 			stay := handle(t, s, batch(told(c.put("a", "", object{}), c.put("b", "", object{}))...))
 			if renewed {
-				if stay != nil || len(transfers(t, api, key)) != 2 || len(api.Requests()) != 2 {
+				if stay != nil || len(transfers(t, api, key)) != 2 || len(api.Requests()) != 3 {
 					t.Errorf("%v stay, %d transfers by %d requests: %s", stay, len(api.Inbox()), len(api.Requests()), &c.logs)
 				}
 				return
 			}
-			if len(stay) != 2 || len(c.dead) != 0 || reads.Load() != 2 || len(api.Requests()) != 1 {
+			if len(stay) != 2 || len(c.dead) != 0 || reads.Load() != 2 || len(api.Requests()) != 2 {
 				t.Errorf("%v stay, dead letters %v, %d reads, %d requests", stay, c.dead, reads.Load(), len(api.Requests()))
 			}
 			if !strings.Contains(c.logs.String(), `"class":"link-denied"`) || !strings.Contains(c.logs.String(), "s3ferry link") {

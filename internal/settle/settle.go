@@ -51,6 +51,10 @@ const (
 	batch = 10
 	// maxAttributes is SQS's limit of message attributes.
 	maxAttributes = 10
+	// heldGrowth is by how much the longest wait of a held message grows with each
+	// receive: so much that 1,000 receives, after which the outbox gives a message
+	// up, take longer than the 14 days for which it keeps one.
+	heldGrowth = 6 * time.Second
 	// maxDelay stays below the 12 h for which SQS hides a message at most,
 	// counted from when it was received.
 	maxDelay = 11 * time.Hour
@@ -81,8 +85,8 @@ type Queue struct {
 //
 // A done message is acknowledged. One that failed permanently is put on the
 // dead-letter queue with its class and reason, then acknowledged. Every other
-// stays in the queue, hidden for a random time that grows with its receives; so
-// does one that the dead-letter queue did not take.
+// stays in the queue, hidden for a random time that grows with its receives, fast
+// unless it is only held; so does one that the dead-letter queue did not take.
 //
 // Each failure is logged here, once. Settle works after ctx is done as well.
 func (q *Queue) Settle(ctx context.Context, messages []events.SQSMessage, errs []error) events.SQSEventResponse {
@@ -108,7 +112,7 @@ func (q *Queue) Settle(ctx context.Context, messages []events.SQSMessage, errs [
 		if errs[i] == nil {
 			continue
 		}
-		delay := q.delay(Receives(m), fault.RetryAfter(errs[i]))
+		delay := q.delay(Receives(m), errs[i])
 		q.log(ctx, slog.LevelWarn, "message will be tried again", m, errs[i], slog.Int64("delayMillis", delay.Milliseconds()))
 		response.BatchItemFailures = append(response.BatchItemFailures, events.SQSBatchItemFailure{ItemIdentifier: m.MessageId})
 		hidden = append(hidden, visibility(i, m, delay))
@@ -231,9 +235,14 @@ func (q *Queue) hide(ctx context.Context, messages []types.ChangeMessageVisibili
 	}
 }
 
-// delay is a random wait between MinDelay and a bound that doubles with each
-// receive up to MaxDelay, but no less than after.
-func (q *Queue) delay(receives int, after time.Duration) time.Duration {
+// delay is a random wait. After a failure it is between MinDelay and a bound that
+// doubles with each receive up to MaxDelay, but no less than the error asks for.
+// What is held waits for as long as the error asks for, and little more.
+func (q *Queue) delay(receives int, err error) time.Duration {
+	after := fault.RetryAfter(err)
+	if fault.IsHeld(err) {
+		return min(after+rand.N(time.Duration(receives)*heldGrowth), maxDelay) //nolint:gosec // jitter is no secret
+	}
 	shortest := cmp.Or(q.MinDelay, DefaultMinDelay)
 	longest := max(cmp.Or(q.MaxDelay, DefaultMaxDelay), shortest)
 	bound := shortest

@@ -209,7 +209,7 @@ func TestDelayGrows(t *testing.T) {
 	}{{1, 20 * time.Second}, {2, 40 * time.Second}, {5, 320 * time.Second}, {9, time.Hour}, {1000, time.Hour}} {
 		seen := map[time.Duration]bool{}
 		for range 200 {
-			d := q.delay(tc.receives, 0)
+			d := q.delay(tc.receives, errors.New("busy"))
 			if d < q.MinDelay || d > tc.most {
 				t.Fatalf("delay after %d receives is %s, expected 10s to %s", tc.receives, d, tc.most)
 			}
@@ -219,8 +219,30 @@ func TestDelayGrows(t *testing.T) {
 			t.Errorf("delay after %d receives took %d values of 200: no jitter", tc.receives, len(seen))
 		}
 	}
-	if d := q.delay(1, 30*time.Hour); d != maxDelay {
+	if d := q.delay(1, fault.After(30*time.Hour, errors.New("busy"))); d != maxDelay {
 		t.Errorf("got %s, expected SQS's limit %s", d, maxDelay)
+	}
+}
+
+// What is only held comes back soon, and yet 1,000 receives last the 14 days that
+// an event can wait.
+func TestDelayOfWhatIsHeld(t *testing.T) {
+	q := &Queue{MinDelay: 10 * time.Second, MaxDelay: time.Hour}
+	held := fault.Hold(5*time.Minute, errors.New("full"))
+	for _, receives := range []int{1, 50} {
+		most := 5*time.Minute + time.Duration(receives)*heldGrowth
+		for range 200 {
+			if d := q.delay(receives, held); d < 5*time.Minute || d > most {
+				t.Fatalf("delay after %d receives is %s, expected 5m to %s", receives, d, most)
+			}
+		}
+	}
+	var all time.Duration
+	for receives := range 1000 {
+		all += q.delay(1+receives, fault.Hold(time.Second, errors.New("full")))
+	}
+	if all < 14*24*time.Hour {
+		t.Errorf("1,000 receives take %s, less than 14 days", all)
 	}
 }
 

@@ -35,7 +35,7 @@ type Server struct {
 	// Refuse, if set, names the entries, by transfer or receipt handle, that the
 	// queue refuses, and with which code.
 	Refuse func(entry string) (code string, senderFault bool)
-	// Attributes is what the inbox says of itself.
+	// Attributes is what the inbox says of itself; at first that it is empty.
 	Attributes map[string]string
 
 	mu       sync.Mutex
@@ -53,7 +53,7 @@ type receipt struct {
 // New starts a server that ends with t.
 func New(t testing.TB) *Server {
 	t.Helper()
-	s := &Server{Key: "api-key-of-the-tests"}
+	s := &Server{Key: "api-key-of-the-tests", Attributes: map[string]string{door.Visible: "0", door.InFlight: "0", door.Delayed: "0"}}
 	mux := http.NewServeMux()
 	for _, route := range door.Routes() {
 		mux.Handle(route.Method+" "+route.Path, s.handler(t, route))
