@@ -79,16 +79,20 @@ func TestTheViewInABrowser(t *testing.T) {
 	p.Wait(`!document.querySelector("#wall.closed")`)
 	p.Wait(number("n-destination") + " === 54")
 
-	p.Do(chromedp.Click[chromedp.CSS](`[data-count="1"]`))
-	p.Wait(`document.querySelector("path.pull.flows")`)
+	slow := chromedp.Click[chromedp.CSS](`[data-fault="slow"]`)
+	p.Do(slow, chromedp.Click[chromedp.CSS](`[data-count="1"]`))
+	p.Wait(`document.querySelector("path.pull.flows") && document.getElementById("wall-rate").textContent`)
+	p.Do(chromedp.Click[chromedp.CSS](`[data-count="50"]`))
+	p.Wait(number("n-destination") + " > 70")
 	p.Screenshot("live")
-	p.Wait(number("n-destination") + " === 55")
+	p.Do(slow)
+	p.Wait(number("n-destination") + " === 105")
 	p.CheckLook()
 
 	// Another page, opened later, sees the same.
 	for _, v := range pagetest.Views()[1:] {
 		other := pagetest.Open(t, view.URL, v)
-		other.Wait(`document.documentElement.dataset.ready === "yes" && ` + number("n-destination") + " === 55")
+		other.Wait(`document.documentElement.dataset.ready === "yes" && ` + number("n-destination") + " === 105")
 		other.CheckLook()
 		other.Screenshot("live")
 		for _, url := range other.Requests() {
@@ -175,7 +179,17 @@ func TestFaults(t *testing.T) {
 			}
 		}
 	}
-	want := 0
+	set("slow", true)
+	if err := put(t.Context(), view.cloud.Source, 1, 3*slowRate); err != nil {
+		t.Fatal(err)
+	}
+	until("a slow pull", func(got tick) bool {
+		return got.Faults["slow"] && got.Border.Connections > 0 && got.Border.Rate > 0 && got.Border.Rate < 2*slowRate
+	})
+	set("slow", false)
+	until("the large object copied", func(got tick) bool { return got.Outcomes["copied"] == 1 })
+
+	want := 1
 	for _, name := range []string{"throttle", "busy"} {
 		set(name, true)
 		until(name+" on", func(got tick) bool { return got.Faults[name] })

@@ -54,6 +54,17 @@ func faults(cloud *localcloud.Cloud) []fault {
 			},
 		},
 		{
+			Name: "slow", Title: "Slow border, 4 MB/s",
+			Effect: "All pulls share it. Put a large object in and look at the connections; small ones still get their turn.",
+			change: func(on bool) {
+				limit := math.MaxFloat64
+				if on {
+					limit = slowRate
+				}
+				gates.Border.Limit(limit)
+			},
+		},
+		{
 			Name: "throttle", Title: "Mailbox answers 429",
 			Effect: "The sender backs off and leaves events in the outbox. The courier comes back in its next round.",
 			change: answer(gates.API, gate.Fault{
@@ -96,6 +107,7 @@ func answer(g *gate.Gate, f gate.Fault) func(on bool) {
 }
 
 const (
+	slowRate = 4e6 // bytes a second
 	maxCount = 500
 	maxSize  = 256 << 20
 	puts     = 8 // at once
