@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/s3ferry/s3ferry/internal/fault"
+	"github.com/s3ferry/s3ferry/internal/journal"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
@@ -21,8 +22,7 @@ const uploadTries = 2
 func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 	c, err := j.judge(ctx)
 	if err != nil {
-		j.tidyEarlier(ctx, err)
-		return "", err
+		return "", j.tidyEarlier(ctx, err)
 	}
 	u, err := j.open(ctx)
 	if err != nil {
@@ -48,12 +48,10 @@ func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 			j.leave(j.abort(ctx, u.Upload))
 			u, err = j.reopen(ctx, u)
 		default:
-			j.tidy(ctx, u, err)
-			return verified, settled(err)
+			return verified, settled(j.tidy(ctx, u, err))
 		}
 		if err != nil {
-			j.tidy(ctx, u, err)
-			return "", err
+			return "", j.tidy(ctx, u, err)
 		}
 	}
 }
@@ -192,33 +190,55 @@ func (f *filler) note(p part, d donePart) {
 	f.remaining--
 }
 
-// tidy ends the upload of a transfer that has ended with err. One that goes on
-// another time keeps it, as does one whose URL has to be signed again.
-func (j *job) tidy(ctx context.Context, u *upload, err error) {
+// tidy ends the upload of a transfer that has ended with err, which it returns, or
+// why that has to be tried again. One that goes on another time keeps its upload,
+// as does one whose URL has to be signed again.
+func (j *job) tidy(ctx context.Context, u *upload, err error) error {
 	switch {
 	case err == nil:
+		j.forgetOnceTold(u.Upload)
+		return nil
 	case isFinal(err):
-		j.leave(j.abort(ctx, u.Upload))
+		return j.drop(ctx, u.Upload, err)
 	default:
-		return
+		return err
 	}
-	j.leave(j.Journal.Forget(ctx, u.Upload))
 }
 
 // tidyEarlier ends what an earlier message of the transfer may have begun, where
-// this one found the matter settled.
-func (j *job) tidyEarlier(ctx context.Context, err error) {
-	end, ok := errors.AsType[ended](err)
-	if !ok {
-		return
+// this one found the matter settled by err, which it returns like tidy.
+func (j *job) tidyEarlier(ctx context.Context, err error) error {
+	if _, ok := errors.AsType[ended](err); !ok {
+		return err
 	}
 	held, readErr := j.Journal.Upload(ctx, j.entry, j.Bucket, j.key)
-	j.leave(readErr)
-	if held == nil {
-		return
+	switch {
+	case fault.IsPermanent(readErr):
+		j.leave(readErr)
+		return err
+	case readErr != nil:
+		return readErr
+	case held == nil:
+		return err
+	default:
+		return j.drop(ctx, held, err)
 	}
-	if end.outcome == wire.Superseded {
-		j.leave(j.abort(ctx, held))
+}
+
+// drop aborts u and lets the journal forget it once err is told. It returns err,
+// or why that has to be tried again; what no other try could do is left.
+func (j *job) drop(ctx context.Context, u *journal.Upload, err error) error {
+	if abortErr := j.abort(ctx, u); fault.IsPermanent(abortErr) {
+		j.leave(abortErr)
+	} else if abortErr != nil {
+		return abortErr
 	}
-	j.leave(j.Journal.Forget(ctx, held))
+	j.forgetOnceTold(u)
+	return err
+}
+
+// forgetOnceTold keeps the entry of u until the outcome is told: that it is gone
+// says to all others that they need not.
+func (j *job) forgetOnceTold(u *journal.Upload) {
+	j.told = func(ctx context.Context) error { return j.Journal.Forget(ctx, u) }
 }

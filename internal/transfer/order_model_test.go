@@ -201,7 +201,11 @@ func (w *schedule) deliver(ctx context.Context, engine *transfer.Engine, e *edit
 	w.trace = append(w.trace, "deliver "+e.transfer.Source.Sequencer)
 	go func() {
 		t := *e.transfer
-		result, err := engine.Put(context.WithValue(ctx, deliveryKey{}, d), &t, redelivered)
+		ctx := context.WithValue(ctx, deliveryKey{}, d)
+		result, err := engine.Put(ctx, &t, redelivered)
+		if err == nil && result.Told != nil {
+			err = result.Told(ctx)
+		}
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		d.result, d.err, d.ended = result, err, true

@@ -34,8 +34,13 @@ var errShared = errors.New("others carry it on")
 // package wire: another upload has to be begun.
 const whyAgain = "again"
 
-// classHopeless is the fault class of an object whose uploads were lost, or
-// refused for the checksum of the whole, uploadTries times: permanent.
+// lostTries is how many uploads of one signing may vanish. A worker killed just
+// after it has completed one of an object without room for our metadata costs one.
+const lostTries = 6
+
+// classHopeless is the fault class of an object whose uploads were refused for the
+// checksum of the whole uploadTries times, or have vanished lostTries times:
+// permanent.
 const classHopeless = "upload-hopeless"
 
 // PutSegment brings segment n of the object that Put has cut, and completes the
@@ -128,12 +133,15 @@ func (j *job) end(ctx context.Context, u *upload, n int, err error) error {
 	end, isEnd := errors.AsType[ended](err)
 	stop := journal.Stop{By: n}
 	switch {
-	case err == nil, isEnd && end.outcome == wire.Skipped:
-		j.told = func(ctx context.Context) error { return j.Journal.Forget(ctx, u.Upload) }
-		return err
+	case err == nil:
+		j.forgetOnceTold(u.Upload)
+		return nil
+	case isEnd && end.outcome == wire.Skipped:
+		// A message that came late may have begun u after all was done.
+		return j.drop(ctx, u.Upload, err)
 	case isEnd:
 		stop.Why = string(end.outcome)
-	case (errors.Is(err, errDigest) || errors.Is(err, errUploadLost)) && u.Segments.Begun < uploadTries:
+	case errors.Is(err, errDigest) && u.Segments.Begun < uploadTries, errors.Is(err, errUploadLost) && u.Segments.Begun < lostTries:
 		stop.Why = whyAgain
 	case errors.Is(err, errDigest), errors.Is(err, errUploadLost):
 		err = fault.Permanent(classHopeless, err)
@@ -149,7 +157,7 @@ func (j *job) end(ctx context.Context, u *upload, n int, err error) error {
 	held, amendErr := j.Journal.Amend(ctx, marked)
 	switch {
 	case amendErr != nil:
-		return fmt.Errorf("%w (while ending: %w)", amendErr, err)
+		return fmt.Errorf("end the transfer (%s): %w", err.Error(), amendErr) // not err itself: it is not told yet
 	case held == nil || held.ID != u.ID || held.Segments == nil || held.Segments.Stop == nil:
 		return errShared // another has told or begun again
 	default:
@@ -167,22 +175,17 @@ func (j *job) tell(ctx context.Context, held *journal.Upload, n int) error {
 	if stop.Why == string(wire.Expired) {
 		return ended{wire.Expired, "the URL's time is over"}
 	}
-	switch err := j.abort(ctx, held); {
-	case fault.IsPermanent(err):
-		j.leave(err)
-	case err != nil:
-		return err
-	}
 	switch stop.Why {
 	case whyAgain:
+		if err := j.abort(ctx, held); err != nil {
+			return err
+		}
 		j.segments = []int{Whole}
 		return errShared
 	case string(wire.Failed):
-		j.told = func(ctx context.Context) error { return j.Journal.Forget(ctx, held) }
-		return fault.Recalled(stop.Class, stop.Reason)
+		return j.drop(ctx, held, fault.Recalled(stop.Class, stop.Reason))
 	default:
-		j.told = func(ctx context.Context) error { return j.Journal.Forget(ctx, held) }
-		return ended{wire.Outcome(stop.Why), "found by a segment"}
+		return j.drop(ctx, held, ended{wire.Outcome(stop.Why), "found by a segment"})
 	}
 }
 

@@ -42,11 +42,7 @@ func (f *ferry) deliver(t *wire.Transfer, segment int) (transfer.Result, error) 
 	} else {
 		r, err = f.engine.PutSegment(f.Context(), &carried, segment)
 	}
-	if r.Told != nil && (err == nil || fault.IsPermanent(err)) {
-		if told := r.Told(context.WithoutCancel(f.Context())); told != nil {
-			f.Errorf("tell: %v", told)
-		}
-	}
+	f.told(r)
 	return r, err
 }
 
@@ -271,6 +267,7 @@ func TestASegmentWithoutItsEntryIsNotLost(t *testing.T) {
 }
 
 func TestALostUploadOfSegmentsIsBegunAgain(t *testing.T) {
+	tries := map[string]int{"aborted": 6, "bent": 2}
 	for name, lose := range map[string]func(*ferry){
 		"aborted": func(f *ferry) {
 			f.dst.mu.Lock()
@@ -295,9 +292,9 @@ func TestALostUploadOfSegmentsIsBegunAgain(t *testing.T) {
 				f.carries(d, 0, "")
 				lose(f)
 				r, err := f.deliver(d, 1)
-				if round == 2 {
+				if round == tries[name] {
 					if fault.Class(err) != "upload-hopeless" || !fault.IsPermanent(err) {
-						t.Errorf("twice: got %+v, %v", r, err)
+						t.Errorf("again and again: got %+v, %v", r, err)
 					}
 					break
 				}

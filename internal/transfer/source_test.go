@@ -84,10 +84,10 @@ func (s *source) asked(r *http.Request) (from, to int, ok bool) {
 func (s *source) write(w http.ResponseWriter, status int, body []byte) {
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	n, _ := w.Write(body)
 	s.mu.Lock()
-	s.sent += n
+	s.sent += len(body) // before: who has them all may look at once
 	s.mu.Unlock()
+	_, _ = w.Write(body)
 }
 
 // cut sends the right header and n bytes of the body, then resets or just ends.

@@ -121,8 +121,7 @@ type Result struct {
 	// not count as done.
 	Told func(context.Context) error
 
-	// Residue is what could not be tidied up after a transfer that ended all
-	// the same. The buckets' lifecycle rules take it; it is worth a line of log.
+	// Residue is what no other delivery could tidy up either. The buckets' lifecycle rules take it; it is worth a line of log.
 	Residue error
 }
 

@@ -108,6 +108,7 @@ func withSequencer(s string) func(*wire.Transfer) {
 func (f *ferry) put(t *wire.Transfer, redelivered bool, want wire.Outcome) transfer.Result {
 	f.Helper()
 	r, err := f.engine.Put(f.Context(), t, redelivered)
+	f.told(r)
 	if err != nil || r.Outcome != want {
 		f.Fatalf("got %q, %v, want %s", r.Outcome, err, want)
 	}
@@ -117,10 +118,22 @@ func (f *ferry) put(t *wire.Transfer, redelivered bool, want wire.Outcome) trans
 	return r
 }
 
+// told is what the receiver does once the receipt is safe.
+func (f *ferry) told(r transfer.Result) {
+	f.Helper()
+	if r.Told == nil {
+		return
+	}
+	if err := r.Told(context.WithoutCancel(f.Context())); err != nil {
+		f.Errorf("tell: %v", err)
+	}
+}
+
 // fail expects a fault of the class, without the URL in it.
 func (f *ferry) fail(t *wire.Transfer, class string, permanent bool) error {
 	f.Helper()
 	r, err := f.engine.Put(f.Context(), t, false)
+	f.told(r)
 	if err == nil || fault.Class(err) != class || fault.IsPermanent(err) != permanent {
 		f.Fatalf("got %q, class %s, permanent %v of %v, want %s, %v", r.Outcome, fault.Class(err), fault.IsPermanent(err), err, class, permanent)
 	}
@@ -333,6 +346,7 @@ func TestOrder(t *testing.T) {
 				f := newFerry(t, size)
 				before := f.dst.put(bucket+"/"+testKey, []byte("before"), tc.there)
 				r, err := f.engine.Put(t.Context(), f.transfer(), redelivered)
+				f.told(r)
 				if err != nil || r.Outcome != tc.want {
 					t.Errorf("%s, size %d: got %q, %v, want %s", tc.name, size, r.Outcome, err, tc.want)
 				}
@@ -1015,6 +1029,7 @@ func TestTwoWorkersOnOneTransfer(t *testing.T) {
 	for _, e := range []*transfer.Engine{f.engine, other} {
 		wg.Go(func() {
 			r, err := e.Put(t.Context(), f.transfer(withChecksum(f, "CRC64NVME")), false)
+			f.told(r)
 			if err != nil || (r.Outcome != wire.Copied && r.Outcome != wire.Skipped) {
 				t.Errorf("got %q, %v", r.Outcome, err)
 			}
@@ -1140,9 +1155,11 @@ func TestBudgetsAreSharedByAllTransfers(t *testing.T) {
 	for i := range 4 {
 		wg.Go(func() {
 			transfer := f.transfer(func(t *wire.Transfer) { t.Source.Key = fmt.Sprintf("key-%d", i) })
-			if r, err := f.engine.Put(t.Context(), transfer, false); err != nil || r.Outcome != wire.Copied {
+			r, err := f.engine.Put(t.Context(), transfer, false)
+			if err != nil || r.Outcome != wire.Copied {
 				t.Errorf("got %q, %v", r.Outcome, err)
 			}
+			f.told(r)
 		})
 	}
 	wg.Wait()

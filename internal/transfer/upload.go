@@ -203,11 +203,14 @@ func (j *job) complete(ctx context.Context, u *upload, c condition) (wire.Verifi
 
 // abort ends u. One that is gone already is as good.
 func (j *job) abort(ctx context.Context, u *journal.Upload) error {
-	_, err := j.S3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
-		Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID,
+	err := j.persist(ctx, func() error {
+		_, err := j.S3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
+			Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID,
+		})
+		return judgeError("abort multipart upload "+u.ID, err)
 	})
-	if err = judgeError("abort multipart upload "+u.ID, err); err != nil && !errors.Is(err, errUploadLost) {
-		return err
+	if errors.Is(err, errUploadLost) {
+		return nil
 	}
-	return nil
+	return err
 }
