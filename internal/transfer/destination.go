@@ -63,7 +63,8 @@ func judgeError(what string, err error) error {
 		return fmt.Errorf("%s: %w: %w", what, errConflict, err)
 	case "BadDigest", "XAmzContentChecksumMismatch":
 		return fmt.Errorf("%s: %w: %w", what, errDigest, err)
-	case "ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "OperationAborted", "SlowDown":
+	case "BadRequest", // all that the SDK can make of a 400 to a HEAD, which has no body: most likely one of these
+		"ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "OperationAborted", "SlowDown":
 		return fault.Transient(classBusy, wrapped)
 	case "NoSuchBucket", "NotImplemented":
 		return fault.Permanent(classRefused, wrapped)

@@ -29,11 +29,25 @@ func (e *Engine) pause(ctx context.Context, failures int, after time.Duration) e
 // the bytes are here already, and pulling them again costs far more.
 const busyRounds = 4
 
+// insistence is how long a call is made again that leaves something behind for
+// good where it fails. An outage of half a minute does not.
+const insistence = 2 * time.Minute
+
 // persist calls write again while the destination is busy.
 func (e *Engine) persist(ctx context.Context, write func() error) error {
+	return e.again(ctx, write, func(round int) bool { return round < busyRounds })
+}
+
+// insist is persist for insistence.
+func (e *Engine) insist(ctx context.Context, write func() error) error {
+	end := time.Now().Add(insistence)
+	return e.again(ctx, write, func(int) bool { return time.Now().Before(end) })
+}
+
+func (e *Engine) again(ctx context.Context, write func() error, more func(round int) bool) error {
 	for round := 1; ; round++ {
 		err := write()
-		if err == nil || fault.Class(err) != classBusy || round == busyRounds || ctx.Err() != nil {
+		if err == nil || fault.Class(err) != classBusy || !more(round) || ctx.Err() != nil {
 			return err
 		}
 		if e.pause(ctx, round, 0) != nil {

@@ -37,7 +37,8 @@ var (
 // or to the queues, happens by itself, in an order that is drawn. Messages are
 // delivered twice, and while another delivery of them is under way; deliveries
 // are killed between any two calls; calls fail, some of them after they took
-// effect; URLs expire in the middle and are signed again when that was told.
+// effect, or all of them for 30 s; URLs expire in the middle and are signed again
+// when that was told.
 //
 // In the end each version was told of, the newest is at the destination, written
 // once, and nothing is left: no upload that the journal ever had, and no entry.
@@ -55,6 +56,8 @@ type segmentsWorld struct {
 	*schedule
 	inbox    []*letter
 	clock    time.Time
+	outages  int             // of the destination, still to come
+	outage   time.Time       // the end of one
 	expiries int             // still to come
 	faults   int             // of calls, still to come
 	dead     map[string]bool // URLs that the source refuses early
@@ -85,7 +88,7 @@ func newSegmentsWorld(seed uint64) *segmentsWorld {
 			rng: rng, versioned: rng.IntN(2) == 0,
 			objects: map[string]modelObject{}, uploads: map[string]*openUpload{},
 		},
-		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), expiries: rng.IntN(3), faults: rng.IntN(4),
+		clock: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), expiries: rng.IntN(3), faults: rng.IntN(4), outages: rng.IntN(8) / 7,
 		dead: map[string]bool{}, receipts: map[*edition][]wire.Outcome{}, written: map[string]int{},
 		held: map[string]bool{}, orphans: map[string]*delivery{}, lost: map[string]bool{}, working: map[*delivery]*letter{},
 		numbers: map[*delivery]int{}, calls: map[string]int{}, seed: seed,
@@ -160,6 +163,14 @@ func (w *segmentsWorld) run(t *testing.T) {
 			w.expire()
 		case choice == 2 && len(calls) > 0 && w.kills < 8 && w.rng.IntN(2) == 0:
 			w.kill(calls[w.rng.IntN(len(calls))].delivery)
+		case choice == 3 && w.outages > 0:
+			w.outages--
+			w.note("the destination is out for 30 s")
+			w.outage = time.Now().Add(30 * time.Second)
+		case time.Now().Before(w.outage) && len(calls) == 0:
+			time.Sleep(time.Second)
+		case time.Now().Before(w.outage):
+			w.release(calls[w.rng.IntN(len(calls))]) // nothing new is begun: its messages wait
 		case choice < 12 && len(under) < 4 && w.next() != nil, len(under) == 0 && len(w.inbox) > 0:
 			under = append(under, w.receive(ctx, engine))
 		case len(calls) > 0:
@@ -349,6 +360,9 @@ func (w *segmentsWorld) fate(ctx context.Context, name string) uint64 {
 	d, _ := ctx.Value(deliveryKey{}).(*delivery)
 	name = fmt.Sprint(w.seed, w.numbers[d], name)
 	w.calls[name]++
+	if time.Now().Before(w.outage) && !strings.Contains(name, "bytes=") {
+		return 0
+	}
 	h := fnv.New64a()
 	_, _ = fmt.Fprint(h, name, w.calls[name])
 	const many = 40

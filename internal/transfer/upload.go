@@ -203,7 +203,7 @@ func (j *job) complete(ctx context.Context, u *upload, c condition) (wire.Verifi
 
 // abort ends u. One that is gone already is as good.
 func (j *job) abort(ctx context.Context, u *journal.Upload) error {
-	err := j.persist(ctx, func() error {
+	err := j.insist(ctx, func() error {
 		_, err := j.S3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{
 			Bucket: &j.Bucket, Key: &j.key, UploadId: &u.ID,
 		})
