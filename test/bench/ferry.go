@@ -64,7 +64,7 @@ func ferry(ctx context.Context, b *bench, j job) (u usage, err error) {
 	}
 	defer logs.Close()
 	host := lambda.NewHost(lambda.Function{
-		Name: localcloud.Receiver, Binary: filepath.Join(b.functions, localcloud.Receiver), Env: p.environment(j),
+		Name: localcloud.Receiver, Binary: filepath.Join(b.functions, localcloud.Receiver), Env: p.environment(b, j),
 		Region: destinationRegion, Account: account, Timeout: timeout, MemoryMiB: memoryMiB,
 		Concurrency: j.Parallel, Logs: &lockedFile{File: logs},
 	})
@@ -120,7 +120,9 @@ func sign(ctx context.Context, j job, key wire.SigningKey) ([]string, error) {
 				Region: j.Link.Region, Bucket: j.Link.Bucket, Key: o.Key, ETag: o.ETag, Size: o.Size,
 				Sequencer: fmt.Sprintf("%016X", i+1), EventTime: o.Uploaded,
 			},
-			Object: wire.Object{Checksum: &wire.Checksum{Algorithm: "CRC64NVME", Type: wire.FullObject, Value: o.CRC64}},
+		}
+		if o.CRC64 != "" {
+			t.Object.Checksum = &wire.Checksum{Algorithm: "CRC64NVME", Type: wire.FullObject, Value: o.CRC64}
 		}
 		t.ID = wire.ID(t.Op, t.Source)
 		var err error
@@ -212,11 +214,11 @@ func (p *plane) failed() string {
 	return fmt.Sprint(others, " ", p.reason)
 }
 
-func (p *plane) environment(j job) map[string]string {
+func (p *plane) environment(b *bench, j job) map[string]string {
 	env := envcfg.Encode(&envcfg.Receiver{
 		InboxURL: p.inbox.URL(), InboxDLQURL: p.deadLetter.URL(), ReceiptsURL: p.report.URL(),
 		TrustParameter: trustParameter, DestinationBucket: destinationBucket, JournalBucket: journalBucket,
-		Connections: envcfg.DefaultConnections, PartSize: envcfg.DefaultPartSize, SegmentSize: envcfg.DefaultSegmentSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
+		Connections: b.connections, PartSize: envcfg.DefaultPartSize, SegmentSize: b.segmentSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
 		TestSourceEndpoint: strings.TrimSuffix(j.Link.Endpoint, "/"),
 	})
 	maps.Copy(env, map[string]string{

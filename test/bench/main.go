@@ -3,6 +3,8 @@
 // a relay that delays, limits and resets.
 //
 //	go run ./test/bench --profile fair --work large --columns ferry,rclone-32
+//	go run ./test/bench --profile open --work large --columns ferry-1,ferry-8 --segment-mib 64 --connections 64
+//	go run ./test/bench --work holes --columns ferry-2
 //
 // It prints one table. It fails when a column does not carry what it was given,
 // never because of a time. It needs the go command and, for rclone, its module.
@@ -23,6 +25,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/s3ferry/s3ferry/internal/envcfg"
 	"github.com/s3ferry/s3ferry/internal/localcloud"
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
 	"github.com/s3ferry/s3ferry/test/bench/relay"
@@ -62,8 +65,8 @@ var columns = map[string]func(context.Context, *bench, job) (usage, error){
 	"rclone": rclone,
 }
 
-// environments is how many receivers the ferry column has: one for large
-// objects, as many as ten for many.
+// environments is how many receivers the ferry column has where it does not say:
+// one for large objects, as many as ten for many.
 func environments(j job) int {
 	const most, batch = 10, 10
 	return min(most, (len(j.Objects)+batch-1)/batch)
@@ -73,6 +76,8 @@ func environments(j job) int {
 type bench struct {
 	dir, cache, functions string
 	timeout               time.Duration
+	segmentSize           int64
+	connections           int
 	source                *server
 	prefix                string // of the work's keys
 	rows                  []row
@@ -81,18 +86,20 @@ type bench struct {
 func runBench(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("bench", flag.ExitOnError)
 	profile := flags.String("profile", "fair", "links, separated by commas: "+names(profiles))
-	work := flags.String("work", "large", "work, separated by commas: "+names(works))
+	work := flags.String("work", "large", "work, separated by commas: "+names(works)+"; "+holes+" is one of 100 GiB without a link or a disk")
 	wanted := flags.String("columns", "ferry,plain,sdk,sdk-32,rclone,rclone-32,rclone-64,rclone-128",
 		"what to measure, separated by commas: "+names(columns)+", with the streams, objects at once or environments after a dash")
 	scale := flags.Float64("scale", 1, "share of the work")
 	repeat := flags.Int("repeat", 1, "runs of each column")
+	segment := flags.Int64("segment-mib", envcfg.DefaultSegmentSize/miB, "MiB above which the receiver cuts an object into segments")
+	connections := flags.Int("connections", envcfg.DefaultConnections, "connections of a receiver")
 	limit := flags.Duration("timeout", 10*time.Minute, "time of one run")
 	asJSON := flags.Bool("json", false, "print JSON")
 	dir := flags.String("dir", "", "where objects are kept while it runs; default a temporary directory")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	b := &bench{timeout: *limit}
+	b := &bench{timeout: *limit, segmentSize: *segment * miB, connections: *connections}
 	if err := b.prepare(ctx, *dir); err != nil {
 		return err
 	}
@@ -101,6 +108,12 @@ func runBench(ctx context.Context, args []string) error {
 
 	for w := range strings.SplitSeq(*work, ",") {
 		for p := range strings.SplitSeq(*profile, ",") {
+			if w == holes {
+				if err := b.measureHoles(ctx, *scale, strings.Split(*wanted, ",")); err != nil {
+					return err
+				}
+				break // there is no link
+			}
 			link, knownLink := profiles[p]
 			sizes, knownWork := works[w]
 			if !knownLink || !knownWork {

@@ -33,7 +33,7 @@ func (r *row) fill(link relay.Link, u usage, s relay.Stats, objects int, bytes i
 	r.Seconds = u.took.Seconds()
 	r.MBps = float64(bytes) / 1e6 / r.Seconds
 	r.BusySeconds = s.Busy.Seconds()
-	if s.Busy > 0 {
+	if s.Busy > 0 && link.Rate > 0 {
 		r.LinkShare = float64(bytes) / r.BusySeconds / float64(link.Rate)
 	}
 	r.ObjectsPerS = float64(objects) / r.Seconds

@@ -17,6 +17,8 @@ const (
 var profiles = map[string]relay.Link{
 	"fair": {RTT: 200 * time.Millisecond, ConnectionRate: 1e6, Rate: 100e6, ResetEvery: 50e6},
 	"bad":  {RTT: 230 * time.Millisecond, ConnectionRate: 128e3, Rate: 100e6, ResetEvery: 10e6},
+	// open is bad without a limit of the whole: what more connections could give.
+	"open": {RTT: 230 * time.Millisecond, ConnectionRate: 128e3, ResetEvery: 10e6},
 }
 
 // works makes the work of a name on a profile: the sizes of its objects.
