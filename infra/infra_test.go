@@ -342,7 +342,7 @@ func TestUsagePlan(t *testing.T) {
 		throttle  map[string]any
 		quota     any
 	}{
-		"default": {nil, map[string]any{"RateLimit": 100.0, "BurstLimit": 200.0}, nil},
+		"default": {nil, map[string]any{"RateLimit": float64(door.DefaultRate), "BurstLimit": float64(door.DefaultBurst)}, nil},
 		"given": {
 			map[string]any{"s3ferry.china.rate": "7", "s3ferry.china.burst": "9", "s3ferry.china.quota": "1000000", "s3ferry.china.quotaPeriod": "WEEK"},
 			map[string]any{"RateLimit": 7.0, "BurstLimit": 9.0},

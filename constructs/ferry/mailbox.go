@@ -289,8 +289,8 @@ func (props *MailboxProps) resolve(scope constructs.Construct, id string) Mailbo
 	bad.checkQueue(scope, "DeadLetterQueue", p.DeadLetterQueue)
 	bad.report("Mailbox", id)
 
-	p.Rate = or(p.Rate, 100)
-	p.Burst = or(p.Burst, 200)
+	p.Rate = or(p.Rate, door.DefaultRate)
+	p.Burst = or(p.Burst, door.DefaultBurst)
 	p.QuotaPeriod = or(p.QuotaPeriod, awsapigateway.Period_DAY)
 	p.OldestMessageAge = or(p.OldestMessageAge, time.Hour)
 	return p

@@ -22,6 +22,13 @@ const KeyHeader = "X-Api-Key"
 // authorization is IAM.
 const SigningName = "execute-api"
 
+// What the usage plan of the API key allows unless it is set otherwise: requests
+// a second on average, and at once.
+const (
+	DefaultRate  = 100
+	DefaultBurst = 200
+)
+
 // MaxEntries is the most entries of one request, which is SQS's own batch limit.
 const MaxEntries = 10
 

@@ -44,10 +44,6 @@ const (
 	signerRole = "arn:aws:iam::" + account + ":role/signer"
 	stage      = "prod"
 
-	// The API's throttle, in requests and requests a second.
-	apiRate  = 100
-	apiBurst = 200
-
 	// stopGrace is how long running invocations may take to end by themselves.
 	stopGrace = 3 * time.Second
 )
@@ -383,7 +379,7 @@ func (c *Cloud) startAPI(context.Context) error {
 		c.secrets.add(c.API.SecretAccessKey)
 	}
 	api, err := apigw.New(apigw.Config{
-		Stage: stage, Key: secret.New(c.API.Key), AccessKey: c.API.credentials(), SQS: c.SQS.Endpoint, Rate: apiRate, Burst: apiBurst,
+		Stage: stage, Key: secret.New(c.API.Key), AccessKey: c.API.credentials(), SQS: c.SQS.Endpoint, Rate: door.DefaultRate, Burst: door.DefaultBurst,
 		Queues: map[door.Queue]string{door.Inbox: c.SQS.Queues.Inbox, door.Receipts: c.SQS.Queues.Receipts},
 	})
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -316,6 +317,28 @@ func TestANewKeyAndANewSourceAreFound(t *testing.T) {
 	if failed := b.handle(t, batch(signed(t, "k", nil))); len(failed) > 0 || len(b.dead()) > 0 {
 		t.Errorf("got failures %v and dead letters %v for a key that was linked a moment ago", failed, b.dead())
 	}
+}
+
+// A key that was removed, or whose time is over, signs nothing that is pulled
+// once the trust document at hand has had its life.
+func TestARemovedKeyIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(map[string]answer{"k": {result: transfer.Result{Outcome: wire.Skipped}}})
+		b.Trust.Life = time.Minute
+		b.handle(t, batch(signed(t, "k", nil)))
+		if len(b.dead()) > 0 || !maps.Equal(b.engine.puts, map[string]bool{"k": false}) {
+			t.Fatalf("before the key was removed: got dead letters %v after pulls %v", b.dead(), b.engine.puts)
+		}
+		clear(b.engine.puts)
+		b.trust = link.Trust{Keys: wire.PublicKeys{}, Sources: b.trust.Sources}
+		time.Sleep(time.Minute)
+		if failed := b.handle(t, batch(signed(t, "k", nil))); len(failed) > 0 || len(b.engine.puts) > 0 {
+			t.Errorf("got failures %v and pulls %v for a key that was removed", failed, b.engine.puts)
+		}
+		if diff := cmp.Diff([]string{"unknown-key"}, b.dead()); diff != "" {
+			t.Errorf("dead letters (-want +got):\n%s", diff)
+		}
+	})
 }
 
 func TestTrustThatCannotBeReadIsNotTheMessagesFault(t *testing.T) {

@@ -66,6 +66,7 @@ func (b bucket) client() *s3.Client {
 // announcement is the line that `s3ferry local` prints when it is ready.
 type announcement struct {
 	Source, Destination bucket
+	Logs                string
 	API                 struct{ URL, APIKey, Region, AccessKeyID, SecretAccessKey string }
 	SQS                 struct {
 		Endpoint, Region, AccessKeyID, SecretAccessKey string

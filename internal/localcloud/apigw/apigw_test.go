@@ -138,6 +138,40 @@ func TestWhatTheAPIRefuses(t *testing.T) {
 	}
 }
 
+// What an API key alone can send: none of it reaches the queue.
+func TestAbusiveBodies(t *testing.T) {
+	upstream, inbox, _ := queues(t)
+	url := serve(t, upstream, nil)
+	many := `{"entries":[` + strings.Repeat(entry+",", 9_999) + entry + `]}`
+	for name, tc := range map[string]struct {
+		body   string
+		status int
+	}{
+		"10 MB of blanks":          {strings.Repeat(" ", 10<<20), 400},
+		"10 MB in one message":     {`{"entries":[{"Id":"a","MessageBody":"aa.bb.` + strings.Repeat("c", 10<<20-100) + `"}]}`, 400},
+		"10 MB in one name":        {`{"entries":[` + entry + `],"` + strings.Repeat("x", 10<<20-100) + `":1}`, 400},
+		"a byte more than 10 MB":   {strings.Repeat(" ", 10<<20+1), 413},
+		"10,000 entries":           {many, 400},
+		"a million lists deep":     {strings.Repeat("[", 1_000_000), 400},
+		"a deep and complete list": {strings.Repeat("[", 1_000_000) + strings.Repeat("]", 1_000_000), 400},
+		"deep objects":             {strings.Repeat(`{"entries":`, 500_000), 400},
+		"deep in an entry":         {`{"entries":[{"Id":"a","MessageBody":` + strings.Repeat(`{"a":`, 9_000) + "1" + strings.Repeat("}", 9_000) + `}]}`, 400},
+		"a huge number":            {`{"entries":[{"Id":1e999999999,"MessageBody":"aa.bb.cc"}]}`, 400},
+		"no UTF-8":                 {"{\"entries\":[{\"Id\":\"\xff\",\"MessageBody\":\"aa.bb.cc\"}]}", 400},
+		"a null byte":              {`{"entries":[{"Id":"a\u0000","MessageBody":"aa.bb.cc"}]}`, 400},
+		"a template's reference":   {`{"entries":[{"Id":"a","MessageBody":"$input.body"}]}`, 400},
+		"a quote that ends a text": {`{"entries":[{"Id":"a","MessageBody":"aa.bb.cc\",\"DelaySeconds\":900,\"x\":\""}]}`, 400},
+	} {
+		status, body := request{"POST", "/transfers", key, "application/json", tc.body}.do(t, url)
+		if status != tc.status {
+			t.Errorf("%s: got %d %.100s, want %d", name, status, body, tc.status)
+		}
+	}
+	if n := inbox.Counts().Visible; n != 0 {
+		t.Errorf("%d messages are in the inbox", n)
+	}
+}
+
 func TestTheMailboxClientGetsThrough(t *testing.T) {
 	upstream, inbox, receipts := queues(t)
 	client := mailbox.Client{HTTP: mailbox.NewHTTPClient(), URL: serve(t, upstream, nil), Key: secret.New(key)}
