@@ -2,18 +2,28 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/s3ferry/s3ferry/internal/localcloud/control"
 )
+
+// receiptLine is a line of the courier's log.
+func receiptLine() string {
+	line := `{"function":"courier","timestamp":"T","level":"INFO","message":"receipt","outcome":"copied","id":"1","bucket":"source","key":"a","bytes":5,"lagMillis":1500,"verified":"etag","at":"T"}`
+	return strings.ReplaceAll(line, `"T"`, `"`+time.Now().UTC().Format(time.RFC3339)+`"`) + "\n"
+}
 
 func TestReport(t *testing.T) {
 	dir := t.TempDir()
 	logs, html, cloud := filepath.Join(dir, "functions.log"), filepath.Join(dir, "report.html"), filepath.Join(dir, "cloud.json")
-	receipt := `{"function":"courier","timestamp":"T","level":"INFO","message":"receipt","outcome":"copied","id":"1","bucket":"source","key":"a","bytes":5,"lagMillis":1500,"verified":"etag","at":"T"}` + "\n"
-	receipt = strings.ReplaceAll(receipt, `"T"`, `"`+time.Now().UTC().Format(time.RFC3339)+`"`)
+	receipt := receiptLine()
 	for name, content := range map[string]string{
 		logs: "no JSON\n" + receipt + receipt, cloud: `{"logs":"` + filepath.ToSlash(logs) + `"}`, filepath.Join(dir, "none.log"): "",
 		filepath.Join(dir, "verbose.json"): "{}",
@@ -57,5 +67,36 @@ func TestReport(t *testing.T) {
 				t.Errorf("the page is not whole: %d bytes", len(page))
 			}
 		})
+	}
+}
+
+// A profile leads to the log group that the sender's stack names.
+func TestReportOfAnAccount(t *testing.T) {
+	var asked map[string]any
+	stacks := control.New(control.Config{Region: "us-east-1", Account: "111122223333"})
+	stacks.PutStack(control.Stack{
+		Region: "us-east-1", Name: "GlobalSender", Status: "CREATE_COMPLETE", Outputs: map[string]string{"CourierLogGroupName": "courier-logs"},
+	})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("X-Amz-Target") != "Logs_20140328.FilterLogEvents" {
+			stacks.ServeHTTP(w, r)
+			return
+		}
+		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+			t.Error(err)
+		}
+		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+		_ = json.NewEncoder(w).Encode(map[string]any{"events": []any{map[string]any{"message": receiptLine()}}})
+	}))
+	defer server.Close()
+	writeProfiles(t, server.URL)
+
+	stdout, stderr, code := command(t.Context(), "report", "--global-profile", "global", "--since", "1h", "--html", "-")
+	if code != exitOK || !strings.Contains(stdout, "from log group courier-logs") || !strings.Contains(stdout, `"copied":1`) {
+		t.Errorf("exit code %d, %s, and a page of %d bytes", code, stderr, len(stdout))
+	}
+	since, _ := asked["startTime"].(float64)
+	if age := time.Since(time.UnixMilli(int64(since))); asked["logGroupName"] != "courier-logs" || age < time.Hour || age > 2*time.Hour {
+		t.Errorf("asked %v, want the last hour of courier-logs", asked)
 	}
 }
