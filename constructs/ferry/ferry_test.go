@@ -351,6 +351,7 @@ func TestGrants(t *testing.T) {
 	operator, _, _ = strings.Cut(operator, "\nReceiverRole")
 	want := `  for {"AWS":"arn:${AWS::Partition}:iam::${AWS::AccountId}:root"}
   Allow apigateway:GET on arn:${AWS::Partition}:apigateway:us-east-1::/apikeys/${MailboxApiKey}
+  Allow s3:GetBucketNotification on ${SenderSourceBucket.Arn}
   Allow secretsmanager:GetSecretValue on ${SenderLinkSecret}
   Allow secretsmanager:PutSecretValue on ${SenderLinkSecret}
   Allow ssm:GetParameter on arn:${AWS::Partition}:ssm:us-east-1:${AWS::AccountId}:parameter/${ReceiverTrust}

@@ -217,14 +217,19 @@ func (s *Sender) SenderFunction() awslambda.IFunction { return s.function }
 // CourierFunction returns the function that fetches receipts.
 func (s *Sender) CourierFunction() awslambda.IFunction { return s.courier }
 
-// GrantLink lets grantee read and write the link secret, and so link the sender
-// to a mailbox.
+// GrantLink lets grantee read and write the link secret, and read whom the
+// source bucket notifies, and so link the sender to a mailbox.
 func (s *Sender) GrantLink(grantee awsiam.IGrantable) awsiam.Grant {
+	notifications := awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee:      grantee,
+		Actions:      jsii.Strings("s3:GetBucketNotification"),
+		ResourceArns: &[]*string{s.source.BucketArn()},
+	})
 	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
 		Grantee:      grantee,
 		Actions:      jsii.Strings("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"),
 		ResourceArns: &[]*string{s.secret.SecretArn()},
-	})
+	}).Combine(notifications)
 }
 
 // newSource returns the source's bucket, whose new objects become messages of
