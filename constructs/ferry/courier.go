@@ -36,6 +36,8 @@ func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 		logRetention: p.LogRetention,
 		network:      p.network(),
 		environment: envcfg.Encode(&envcfg.Courier{
+			Name: nameOf(s),
+
 			OutboxURL:    *s.outbox.QueueUrl(),
 			OutboxDLQURL: *s.outboxDLQ.QueueUrl(),
 			LinkSecret:   *s.secret.SecretArn(),

@@ -109,6 +109,11 @@ func TestEnvironmentBlocksLoad(t *testing.T) {
 		}
 	}
 	for _, check := range []struct{ what, got, beginsWith string }{
+		{"name", sender.Name, "Stack-Sender"},
+		{"name of the courier", courier.Name, "Stack-Sender"},
+		{"name of the receiver", receiver.Name, "Stack-Receiver"},
+		{"pace", sender.PaceParameter, "${SenderPace"},
+		{"pace of the courier", courier.PaceParameter, sender.PaceParameter},
 		{"outbox", sender.OutboxURL, "${" + outboxID + "}"},
 		{"outbox of the courier", courier.OutboxURL, sender.OutboxURL},
 		{"outbox DLQ of the courier", courier.OutboxDLQURL, sender.OutboxDLQURL},

@@ -1,6 +1,20 @@
 package ferry
 
-import "github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
+import (
+	"strings"
+
+	"github.com/aws/aws-cdk-go/awscdk/v2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
+	"github.com/aws/constructs-go/constructs/v10"
+)
+
+// nameOf is what the metrics of a sender or a receiver are told apart by: its
+// stack's name and its path in it, such as "GlobalSender-Sender".
+func nameOf(scope constructs.Construct) string {
+	stack := awscdk.Stack_Of(scope)
+	path := strings.TrimPrefix(*scope.Node().Path(), *stack.Node().Path()+"/")
+	return *stack.StackName() + "-" + strings.ReplaceAll(path, "/", "-")
+}
 
 // MetricOutboxDepth is how many events wait to be sent.
 func (s *Sender) MetricOutboxDepth(options *awscloudwatch.MetricOptions) awscloudwatch.Metric {

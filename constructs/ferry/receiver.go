@@ -143,6 +143,8 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 		network:      p.network(),
 		loops:        true, // what cannot be finished in one invocation goes back to the inbox
 		environment: envcfg.Encode(&envcfg.Receiver{
+			Name: nameOf(r),
+
 			InboxURL:          *p.Mailbox.inbox.QueueUrl(),
 			InboxDLQURL:       *p.Mailbox.inboxDLQ.QueueUrl(),
 			ReceiptsURL:       *p.Mailbox.receipts.QueueUrl(),

@@ -172,6 +172,8 @@ func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sende
 		logRetention: p.LogRetention,
 		network:      p.network(),
 		environment: envcfg.Encode(&envcfg.Sender{
+			Name: nameOf(s),
+
 			OutboxURL:    *s.outbox.QueueUrl(),
 			OutboxDLQURL: *s.outboxDLQ.QueueUrl(),
 			LinkSecret:   *s.secret.SecretArn(),

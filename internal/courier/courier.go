@@ -22,6 +22,8 @@ import (
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/mailbox"
+	"github.com/s3ferry/s3ferry/internal/metric"
+	"github.com/s3ferry/s3ferry/internal/obs"
 	"github.com/s3ferry/s3ferry/internal/settle"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
@@ -47,6 +49,7 @@ type Courier struct {
 	Pace   Pace
 	Outbox *settle.Queue // receipts that cannot be read go to its dead-letter queue
 	Log    *slog.Logger
+	Name   string // of the sender, in metrics
 }
 
 // SQS is what a Courier asks of *sqs.Client beside what settle does.
@@ -100,6 +103,7 @@ func (c *Courier) Handle(ctx context.Context) error {
 		c.Log.WarnContext(ctx, "pace of the receiver not noted", "reason", paceErr.Error())
 	}
 	c.Log.LogAttrs(ctx, slog.LevelInfo, "round ended", round.attrs()...)
+	round.metrics.Log(ctx, c.Log, c.Name)
 	if fault.Class(err) == mailbox.Border {
 		c.Log.WarnContext(ctx, "round cut short", "class", mailbox.Border, "reason", err.Error())
 		return nil
@@ -136,6 +140,7 @@ func (c *Courier) notePace(ctx context.Context, secret link.Secret, round *tally
 	if err != nil {
 		return err
 	}
+	round.metrics.Count(metric.Inbox, depth.Total())
 	pace, err := c.Pace.Load(ctx)
 	if err != nil {
 		return err
@@ -202,6 +207,7 @@ func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, round *tall
 	for _, r := range sent {
 		c.tell(ctx, r.receipt)
 		round.add(r.receipt)
+		round.metrics.Count(metric.Requeued, 1)
 		done = append(done, r.handle)
 	}
 	failures = append(failures, client.Delete(ctx, done))
@@ -270,6 +276,7 @@ type tally struct {
 	bytes     int64
 	longest   time.Duration // lag of what was copied
 	malformed int
+	metrics   metric.Set
 
 	done     int       // transfers that the receiver has ended
 	last     time.Time // when it ended the last of all
@@ -283,6 +290,10 @@ func (t *tally) add(r wire.Receipt) {
 		t.outcomes = map[wire.Outcome]int{}
 	}
 	t.outcomes[r.Outcome]++
+	obs.Measure(&t.metrics, r)
+	if r.Round > 0 {
+		t.metrics.Observe(metric.Rounds, float64(r.Round))
+	}
 	if again := r.Outcome == wire.Expired || r.Retry; !again && r.Op != wire.OpNoop {
 		t.done++ // and no work that has to be done once more
 	}
@@ -292,6 +303,7 @@ func (t *tally) add(r wire.Receipt) {
 	if r.Outcome == wire.Copied {
 		t.bytes += r.Bytes
 		t.longest = max(t.longest, lag(r))
+		t.metrics.Observe(metric.Lag, float64(lag(r).Milliseconds()))
 	}
 }
 
@@ -317,6 +329,7 @@ func (t *tally) unreadable() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.malformed++
+	t.metrics.Count(metric.Unreadable, 1)
 }
 
 // attrs gives every count, zeros too, so that each name can be a metric.

@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/s3ferry/s3ferry/internal/backlog"
 	"github.com/s3ferry/s3ferry/internal/door"
@@ -27,6 +28,8 @@ import (
 	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/mailbox"
 	"github.com/s3ferry/s3ferry/internal/mailbox/mailboxtest"
+	"github.com/s3ferry/s3ferry/internal/metric"
+	"github.com/s3ferry/s3ferry/internal/metric/metrictest"
 	"github.com/s3ferry/s3ferry/internal/secret"
 	"github.com/s3ferry/s3ferry/internal/settle"
 	"github.com/s3ferry/s3ferry/internal/wire"
@@ -406,6 +409,40 @@ func TestReceiptsThatCannotBeDeletedComeAgain(t *testing.T) {
 	}
 }
 
+// What the receipts of a round say is measured, and under no other names than the
+// dashboards and alarms know.
+func TestMetrics(t *testing.T) {
+	c, api, _, out := newCourier(t)
+	c.Name = "stack-Sender"
+	api.Attributes[door.Visible], api.Attributes[door.InFlight] = "30", "12"
+	want := map[string][]float64{
+		"Bytes in Bytes": {7}, "Lag in Milliseconds": {3000}, "Requeued in Count": {1}, "GivenUp in Count": {2},
+		"Inbox in Count": {42}, "Unreadable in Count": {1},
+	}
+	var outcomes []wire.Outcome
+	for _, name := range append(metric.Outcomes(), "linked") {
+		outcomes = append(outcomes, wire.Outcome(name))
+		body, _ := receipt(t, name, wire.Outcome(name))
+		api.Put(body)
+		if name != "linked" {
+			want[metric.Outcome(name).Name+" in Count"] = []float64{1}
+			want["Attempts in Count"] = append(want["Attempts in Count"], 1)
+			want["Duration in Milliseconds"] = append(want["Duration in Milliseconds"], 40)
+		}
+	}
+	if diff := cmp.Diff(wire.Outcomes(), outcomes, cmpopts.SortSlices(func(a, b wire.Outcome) bool { return a < b })); diff != "" {
+		t.Errorf("outcomes of receipts (-) and of metrics (+):\n%s", diff)
+	}
+	api.Put("hello")
+	if err := c.Handle(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, lines := metrictest.Read(t, out.String(), "stack-Sender")
+	if diff := cmp.Diff(want, got); diff != "" || lines != 1 {
+		t.Errorf("metrics in %d lines (-want +got):\n%s", lines, diff)
+	}
+}
+
 // What the sender may send depends on the pace that the receipts show.
 func TestThePaceIsNoted(t *testing.T) {
 	minuteAgo := time.Now().Add(-time.Minute)
@@ -480,7 +517,7 @@ func TestFromEnvironment(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	t.Setenv("AWS_REGION", "us-east-1")
-	for _, name := range []string{"S3FERRY_OUTBOX_URL", "S3FERRY_OUTBOX_DLQ_URL", "S3FERRY_LINK_SECRET", "S3FERRY_PACE_PARAMETER"} {
+	for _, name := range []string{"S3FERRY_OUTBOX_URL", "S3FERRY_OUTBOX_DLQ_URL", "S3FERRY_LINK_SECRET", "S3FERRY_PACE_PARAMETER", "S3FERRY_NAME"} {
 		t.Setenv(name, "x")
 	}
 	if _, err := FromEnvironment(t.Context()); err != nil {

@@ -38,5 +38,6 @@ func FromEnvironment(ctx context.Context) (*Courier, error) {
 		Pace:   backlog.Parameter{SSM: ssm.NewFromConfig(cfg), Name: env.PaceParameter},
 		Outbox: &settle.Queue{SQS: queues, URL: env.OutboxURL, DeadLetterURL: env.OutboxDLQURL, Log: log},
 		Log:    log,
+		Name:   env.Name,
 	}, nil
 }

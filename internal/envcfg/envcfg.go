@@ -26,6 +26,8 @@ const JournalUploads = "uploads/"
 
 // Sender configures functions/sender.
 type Sender struct {
+	Name string `env:"S3FERRY_NAME"` // of the sender or receiver, in metrics
+
 	OutboxURL    string        `env:"S3FERRY_OUTBOX_URL"`
 	OutboxDLQURL string        `env:"S3FERRY_OUTBOX_DLQ_URL"`
 	LinkSecret   string        `env:"S3FERRY_LINK_SECRET"` // ARN or name of the link secret
@@ -41,6 +43,8 @@ type Sender struct {
 
 // Courier configures functions/courier.
 type Courier struct {
+	Name string `env:"S3FERRY_NAME"` // of the sender or receiver, in metrics
+
 	OutboxURL    string `env:"S3FERRY_OUTBOX_URL"`
 	OutboxDLQURL string `env:"S3FERRY_OUTBOX_DLQ_URL"` // for receipts that cannot be read
 	LinkSecret   string `env:"S3FERRY_LINK_SECRET"`
@@ -50,6 +54,8 @@ type Courier struct {
 
 // Receiver configures functions/receiver.
 type Receiver struct {
+	Name string `env:"S3FERRY_NAME"` // of the sender or receiver, in metrics
+
 	InboxURL          string `env:"S3FERRY_INBOX_URL"`
 	InboxDLQURL       string `env:"S3FERRY_INBOX_DLQ_URL"`
 	ReceiptsURL       string `env:"S3FERRY_RECEIPTS_URL"`

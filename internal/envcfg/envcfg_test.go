@@ -17,6 +17,7 @@ func lookup(env map[string]string) func(string) (string, bool) {
 
 func TestEncodeDecodeRoundTrip(t *testing.T) {
 	in := envcfg.Sender{
+		Name:      "stack-Sender",
 		OutboxURL: "https://q/outbox", OutboxDLQURL: "https://q/dlq", LinkSecret: "arn:x:secret",
 		SignerRole: "arn:x:role", URLLife: 45 * time.Minute, Concurrency: 10, PaceParameter: "/pace",
 	}
@@ -35,6 +36,7 @@ func TestEncodeDecodeRoundTrip(t *testing.T) {
 
 func TestOptionalVariables(t *testing.T) {
 	required := envcfg.Receiver{
+		Name:     "stack-Receiver",
 		InboxURL: "i", InboxDLQURL: "d", ReceiptsURL: "r", TrustParameter: "t", DestinationBucket: "b", JournalBucket: "j",
 		Connections: 1, PartSize: 1, SegmentSize: 1, MemoryMiB: 1,
 	}

@@ -131,6 +131,7 @@ func (c *Cloud) functions() []lambda.Function {
 			Name: Sender, Region: sourceIn, Timeout: senderTimeout, Concurrency: senderConcurrency,
 			Account: account, MemoryMiB: memoryMiB, Logs: c.logs,
 			Env: c.environment(c.Source, c.endpoints.source, envcfg.Encode(&envcfg.Sender{
+				Name:      Sender,
 				OutboxURL: queues.Outbox, OutboxDLQURL: queues.OutboxDLQ,
 				LinkSecret: linkSecret, SignerRole: signerRole, URLLife: c.options.URLLife,
 				Concurrency: senderConcurrency, PaceParameter: PaceParameter,
@@ -141,6 +142,7 @@ func (c *Cloud) functions() []lambda.Function {
 			Name: Receiver, Region: destIn, Timeout: receiverTimeout, Concurrency: c.options.ReceiverConcurrency,
 			Account: account, MemoryMiB: memoryMiB, Logs: c.logs,
 			Env: c.environment(c.Destination, c.endpoints.destination, envcfg.Encode(&envcfg.Receiver{
+				Name:     Receiver,
 				InboxURL: queues.Inbox, InboxDLQURL: queues.InboxDLQ, ReceiptsURL: queues.Receipts,
 				TrustParameter: TrustParameter, DestinationBucket: destName, JournalBucket: JournalBucket,
 				Connections: envcfg.DefaultConnections, PartSize: envcfg.DefaultPartSize, SegmentSize: envcfg.DefaultSegmentSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
@@ -151,6 +153,7 @@ func (c *Cloud) functions() []lambda.Function {
 			Name: Courier, Region: sourceIn, Timeout: courierTimeout, Concurrency: 1,
 			Account: account, MemoryMiB: memoryMiB, Logs: c.logs,
 			Env: c.environment(c.Source, c.endpoints.source, envcfg.Encode(&envcfg.Courier{
+				Name:      Sender,
 				OutboxURL: queues.Outbox, OutboxDLQURL: queues.OutboxDLQ, LinkSecret: linkSecret,
 				PaceParameter: PaceParameter,
 			})),

@@ -81,6 +81,7 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 		SQS:         queues,
 		ReceiptsURL: env.ReceiptsURL,
 		Log:         log,
+		Name:        env.Name,
 	}, nil
 }
 

@@ -20,6 +20,8 @@ import (
 	"github.com/s3ferry/s3ferry/internal/door"
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
+	"github.com/s3ferry/s3ferry/internal/metric"
+	"github.com/s3ferry/s3ferry/internal/obs"
 	"github.com/s3ferry/s3ferry/internal/secret"
 	"github.com/s3ferry/s3ferry/internal/settle"
 	"github.com/s3ferry/s3ferry/internal/transfer"
@@ -54,6 +56,7 @@ type Receiver struct {
 	SQS         SQS
 	ReceiptsURL string
 	Log         *slog.Logger
+	Name        string // of the receiver, in metrics
 }
 
 // Handle carries every transfer of the batch at once; the engine's budgets bound
@@ -80,8 +83,20 @@ func (r *Receiver) Handle(ctx context.Context, event events.SQSEvent) (events.SQ
 
 	r.send(ctx, receipts, errs)
 	r.tell(ctx, told, errs)
+	r.measure(ctx, receipts, errs)
 	release()
 	return r.Inbox.Settle(ctx, event.Records, errs), nil
+}
+
+// measure logs the metrics of a batch: of the receipts that are in their queue.
+func (r *Receiver) measure(ctx context.Context, receipts []*wire.Receipt, errs []error) {
+	var set metric.Set
+	for i, receipt := range receipts {
+		if receipt != nil && (errs[i] == nil || fault.IsPermanent(errs[i])) {
+			obs.Measure(&set, *receipt)
+		}
+	}
+	set.Log(ctx, r.Log, r.Name)
 }
 
 // carry does what one message asks for. It returns the receipt to send, if there

@@ -23,6 +23,8 @@ import (
 
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
+	"github.com/s3ferry/s3ferry/internal/metric"
+	"github.com/s3ferry/s3ferry/internal/metric/metrictest"
 	"github.com/s3ferry/s3ferry/internal/receiver"
 	"github.com/s3ferry/s3ferry/internal/secret"
 	"github.com/s3ferry/s3ferry/internal/settle"
@@ -140,6 +142,7 @@ func newBench(answers map[string]answer) *bench {
 		SQS:         b.queues,
 		ReceiptsURL: "receipts",
 		Log:         logger,
+		Name:        "stack-Receiver",
 	}
 	return b
 }
@@ -232,6 +235,15 @@ func TestEveryOutcomeHasItsReceipt(t *testing.T) {
 		if r := receipts[string(o)]; r.Outcome != o || r.Attempts != 1 {
 			t.Errorf("got receipt %+v, want outcome %s", r, o)
 		}
+	}
+	measured, _ := metrictest.Read(t, b.log.String(), "stack-Receiver")
+	for _, o := range outcomes {
+		if got := measured[metric.Outcome(string(o)).Name+" in Count"]; !cmp.Equal(got, []float64{1}) {
+			t.Errorf("measured %v of %s, expected 1", got, o)
+		}
+	}
+	if !cmp.Equal(measured["Bytes in Bytes"], []float64{5}) {
+		t.Errorf("measured bytes %v, expected those of the one object copied", measured["Bytes in Bytes"])
 	}
 	if r := receipts["copied"]; r.Bytes != 5 || r.Verified != wire.ByFullObject {
 		t.Errorf("got %+v", r)
@@ -395,6 +407,9 @@ func TestAMessageIsKeptUntilItsReceiptIsSent(t *testing.T) {
 	failed := b.handle(t, batch(signed(t, "a", nil), signed(t, "b", nil), signed(t, "c", nil)))
 	if diff := cmp.Diff([]string{"m1"}, failed); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if measured, _ := metrictest.Read(t, b.log.String(), "stack-Receiver"); measured["Gone in Count"] != nil || measured["GivenUp in Count"] == nil {
+		t.Errorf("measured %v, expected what was told and no more", measured)
 	}
 	b.queues.refuse = `"failed"`
 	if failed := b.handle(t, batch(signed(t, "c", nil))); len(failed) != 1 {

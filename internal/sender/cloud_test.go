@@ -78,7 +78,7 @@ func newCloud(t *testing.T, api *mailboxtest.Server) (*cloud, *Sender, ed25519.P
 		"AWS_CONFIG_FILE": "none", "AWS_SHARED_CREDENTIALS_FILE": "none",
 		"S3FERRY_OUTBOX_URL": server.URL + "/outbox", "S3FERRY_OUTBOX_DLQ_URL": server.URL + "/dead",
 		"S3FERRY_LINK_SECRET": "the-link", "S3FERRY_SIGNER_ROLE": "arn:aws:iam::111122223333:role/signer",
-		"S3FERRY_URL_LIFE": "45m", "S3FERRY_CONCURRENCY": "2", "S3FERRY_PACE_PARAMETER": "/pace", "S3FERRY_TEST_SOURCE_ENDPOINT": "http://127.0.0.2:9000",
+		"S3FERRY_URL_LIFE": "45m", "S3FERRY_NAME": "stack-Sender", "S3FERRY_CONCURRENCY": "2", "S3FERRY_PACE_PARAMETER": "/pace", "S3FERRY_TEST_SOURCE_ENDPOINT": "http://127.0.0.2:9000",
 	} {
 		t.Setenv(name, value)
 	}

@@ -67,6 +67,6 @@ func FromEnvironment(ctx context.Context) (*Sender, error) {
 			SQS: sqs.NewFromConfig(cfg), URL: env.OutboxURL, DeadLetterURL: env.OutboxDLQURL,
 			MaxDelay: longestDelay, Log: log,
 		},
-		Log: log,
+		Log: log, Name: env.Name,
 	}, nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/mailbox"
+	"github.com/s3ferry/s3ferry/internal/metric"
 	"github.com/s3ferry/s3ferry/internal/settle"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
@@ -45,6 +46,7 @@ type Sender struct {
 	Gate   *backlog.Gate
 	Outbox *settle.Queue
 	Log    *slog.Logger
+	Name   string // of the sender, in metrics
 }
 
 // parcel is one object of a batch on its way.
@@ -112,6 +114,7 @@ func worse(a, b error) error {
 
 // carry sets the error of each parcel that could not be brought on its way.
 func (s *Sender) carry(ctx context.Context, parcels []*parcel) {
+	defer s.measure(ctx, parcels)
 	secret, err := s.Link.Get(ctx)
 	if err == nil {
 		err = s.Gate.Pass(ctx, len(parcels), mailbox.New(s.HTTP, secret).Depth)
@@ -145,6 +148,25 @@ func (s *Sender) carry(ctx context.Context, parcels []*parcel) {
 		}
 	}
 	s.Log.InfoContext(ctx, "batch sent", "objects", len(parcels), "sent", sent, "unneeded", unneeded, "failed", failed)
+}
+
+// measure logs the metrics of a batch.
+func (s *Sender) measure(ctx context.Context, parcels []*parcel) {
+	var set metric.Set
+	for _, p := range parcels {
+		switch {
+		case fault.IsHeld(p.err):
+			set.Count(metric.Held, 1)
+		case p.err != nil:
+			set.Count(metric.Unsent, 1)
+		case p.transfer == nil:
+			set.Count(metric.Unneeded, 1)
+		default:
+			set.Count(metric.Sent, 1)
+			set.Observe(metric.SentBytes, float64(p.transfer.Source.Size))
+		}
+	}
+	set.Log(ctx, s.Log, s.Name)
 }
 
 // prepare makes the transfers of the parcels whose object is still there.

@@ -20,6 +20,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/mailbox/mailboxtest"
+	"github.com/s3ferry/s3ferry/internal/metric/metrictest"
 	"github.com/s3ferry/s3ferry/internal/secret"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
@@ -129,6 +130,23 @@ func TestAFullInboxHoldsEventsBack(t *testing.T) {
 	}
 	if len(c.hidden) != 2 || !strings.Contains(c.logs.String(), `"class":"backpressure"`) {
 		t.Errorf("%d messages hidden: %s", len(c.hidden), &c.logs)
+	}
+	got, _ := metrictest.Read(t, c.logs.String(), "stack-Sender")
+	if diff := cmp.Diff(map[string][]float64{"Held in Count": {2}}, got); diff != "" {
+		t.Errorf("metrics (-want +got):\n%s", diff)
+	}
+}
+
+func TestMetrics(t *testing.T) {
+	api := mailboxtest.New(t)
+	c, s, _ := newCloud(t, api)
+	gone := c.put("gone", "", object{})
+	delete(c.objects, "gone\x00")
+	handle(t, s, batch(told(c.put("a", "", object{}), c.put("b", "", object{}), gone, c.put("busy", "", object{status: 503}))...))
+	got, lines := metrictest.Read(t, c.logs.String(), "stack-Sender")
+	want := map[string][]float64{"Sent in Count": {2}, "SentBytes in Bytes": {7, 7}, "Unneeded in Count": {1}, "Unsent in Count": {1}}
+	if diff := cmp.Diff(want, got); diff != "" || lines != 1 {
+		t.Errorf("metrics in %d lines (-want +got):\n%s", lines, diff)
 	}
 }
 
