@@ -20,7 +20,7 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 		Description: jsii.String("s3ferry: takes transfers and pulls their objects across the border"),
 		Env:         &awscdk.Environment{Region: jsii.String(cfg.Region)},
 	})
-	alarmTopic := topic(stack, cfg.AlarmTopicARN)
+	alarmTopic := topic(stack, cfg.AlarmTopicARN, cfg.AlarmEmail)
 	mailbox := ferry.NewMailbox(stack, "Mailbox", &ferry.MailboxProps{
 		Authorization:   ferry.Authorization(cfg.Authorization),
 		AccessKeySerial: cfg.AccessKeySerial,
@@ -61,12 +61,16 @@ func bucket(scope constructs.Construct, id, name, keyARN string) awss3.IBucket {
 	return awss3.Bucket_FromBucketAttributes(scope, jsii.String(id), attributes)
 }
 
-// topic returns the topic of that ARN, or nil for none.
-func topic(scope constructs.Construct, arn string) awssns.ITopic {
-	if arn == "" {
-		return nil
+// topic returns the topic of that ARN, a new one for that address, or nil for
+// neither.
+func topic(scope constructs.Construct, arn, email string) awssns.ITopic {
+	switch {
+	case arn != "":
+		return awssns.Topic_FromTopicArn(scope, jsii.String("AlarmTopic"), jsii.String(arn))
+	case email != "":
+		return ferry.NewAlarmTopic(scope, "Alarms", email)
 	}
-	return awssns.Topic_FromTopicArn(scope, jsii.String("AlarmTopic"), jsii.String(arn))
+	return nil
 }
 
 func architecture(name string) awslambda.Architecture {

@@ -41,6 +41,7 @@ type globalConfig struct {
 	URLLife       time.Duration
 	Concurrency   int
 	AlarmTopicARN string
+	AlarmEmail    string
 }
 
 // chinaConfig is "china": the side of the destination bucket.
@@ -65,6 +66,7 @@ type chinaConfig struct {
 	PartSizeMiB       int
 	SegmentSizeMiB    int
 	AlarmTopicARN     string
+	AlarmEmail        string
 }
 
 // setting is one setting of cdk.json. docs/configuration.md has the same in a
@@ -99,6 +101,7 @@ func (c *config) settings() []setting {
 		{"global.urlLife", span(&g.URLLife, time.Minute, time.Hour), "1h", ""},
 		{"global.concurrency", number(&g.Concurrency, 2, 1000), "10", ""},
 		{"global.alarmTopicArn", text(&g.AlarmTopicARN, topicARN, "the ARN of an SNS topic"), "", "nobody is told"},
+		{"global.alarmEmail", text(&g.AlarmEmail, email, "an e-mail address"), "", "nobody is told"},
 
 		{"china.region", text(&n.Region, region, "a region such as cn-north-1"), "cn-north-1", ""},
 		{"china.stackName", text(&n.StackName, stackName, "letters, digits and dashes, a letter first"), chinaReceiver, ""},
@@ -120,6 +123,7 @@ func (c *config) settings() []setting {
 		{"china.partSizeMiB", number(&n.PartSizeMiB, 5, 64), "8", ""},
 		{"china.segmentSizeMiB", number(&n.SegmentSizeMiB, 64, 1<<20), "1024", ""},
 		{"china.alarmTopicArn", text(&n.AlarmTopicARN, topicARN, "the ARN of an SNS topic"), "", "nobody is told"},
+		{"china.alarmEmail", text(&n.AlarmEmail, email, "an e-mail address"), "", "nobody is told"},
 	}
 }
 
@@ -134,6 +138,7 @@ var (
 	authorizations = regexp.MustCompile(`^(apiKey|iam)$`)
 	periods        = regexp.MustCompile(`^(DAY|WEEK|MONTH)$`)
 	keyARN         = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+$`)
+	email          = regexp.MustCompile(`^[^@\s]+@[^@\s]+\.[^@\s]+$`)
 	topicARN       = regexp.MustCompile(`^arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:.+$`)
 )
 
@@ -195,6 +200,15 @@ func (c *config) contradictions() (problems []error) {
 	}
 	if c.China.QuotaPeriod != "" && c.China.Quota == 0 {
 		needs("china.quotaPeriod", c.China.QuotaPeriod, "china.quota", "")
+	}
+
+	for side, given := range map[string][2]string{
+		"global": {c.Global.AlarmTopicARN, c.Global.AlarmEmail}, "china": {c.China.AlarmTopicARN, c.China.AlarmEmail},
+	} {
+		if given[0] != "" && given[1] != "" {
+			problems = append(problems, fmt.Errorf("%[1]s.%[2]s.alarmEmail: got %[3]q beside %[1]s.%[2]s.alarmTopicArn, expected one of them: subscribe the address to the topic, or leave one out",
+				contextKey, side, given[1]))
+		}
 	}
 
 	// A key and a topic work in their own region only.

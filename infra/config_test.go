@@ -51,9 +51,10 @@ func TestConfigReportsEveryProblemAtOnce(t *testing.T) {
 		"s3ferry": map[string]any{
 			"global": map[string]any{
 				"region": "Virginia", "urlLife": "2h", "concurrency": 1.0, "prefix": "a*", "sourceBucket": "No_Bucket",
+				"alarmTopicArn": "arn:aws:sns:us-east-1:111111111111:t", "alarmEmail": "ops@example.com",
 				"reigon": "us-east-1", "sourceKeyArn": "arn:aws:kms:us-east-1:111111111111:key/k",
 			},
-			"china": map[string]any{"architecture": "x86", "rate": 1.5, "burst": true, "quotaPeriod": "DAY", "region": 7.0},
+			"china": map[string]any{"architecture": "x86", "alarmEmail": "nobody", "rate": 1.5, "burst": true, "quotaPeriod": "DAY", "region": 7.0},
 			"asia":  map[string]any{"region": "ap-east-1"},
 			"other": 1.0,
 		},
@@ -69,6 +70,8 @@ func TestConfigReportsEveryProblemAtOnce(t *testing.T) {
 		`s3ferry.global.concurrency: got 1, expected a whole number from 2 to 1000`,
 		`s3ferry.global.prefix: got "a*", expected the beginning of keys, without * ? $`,
 		`s3ferry.global.sourceBucket: got "No_Bucket", expected the name of an existing bucket`,
+		`s3ferry.global.alarmEmail: got "ops@example.com" beside s3ferry.global.alarmTopicArn, expected one of them`,
+		`s3ferry.china.alarmEmail: got "nobody", expected an e-mail address`,
 		`s3ferry.global.reigon: there is no such setting, did you mean s3ferry.global.region?`,
 		`s3ferry.global.sourceKeyArn: got "arn:aws:kms:us-east-1:111111111111:key/k" without s3ferry.global.sourceBucket, expected both`,
 		`s3ferry.china.architecture: got "x86", expected arm64 or x86_64`,

@@ -21,7 +21,7 @@ func newGlobalSender(app awscdk.App, cfg globalConfig) awscdk.Stack {
 		URLLife:      cfg.URLLife,
 		Concurrency:  cfg.Concurrency,
 		Architecture: architecture(cfg.Architecture),
-		AlarmTopic:   topic(stack, cfg.AlarmTopicARN),
+		AlarmTopic:   topic(stack, cfg.AlarmTopicARN, cfg.AlarmEmail),
 	})
 	sender.AddOutputs()
 	return stack

@@ -380,33 +380,6 @@ func TestSecretsAreNotInTemplates(t *testing.T) {
 	}
 }
 
-// The alarms that an operator may count on.
-func TestAlarms(t *testing.T) {
-	want := map[string][]string{
-		"GlobalSender": {
-			"ApproximateAgeOfOldestMessage >= 3600", "ApproximateNumberOfMessagesVisible >= 1",
-			"Errors >= 1", "Errors >= 1", "Throttles >= 1", "Throttles >= 1",
-		},
-		"ChinaReceiver": {
-			"ApproximateAgeOfOldestMessage >= 3600", "ApproximateAgeOfOldestMessage >= 3600",
-			"ApproximateNumberOfMessagesVisible >= 1", "Errors >= 1", "Throttles >= 1",
-		},
-	}
-	for name, template := range both(t) {
-		var got []string
-		for _, a := range template.Resources("AWS::CloudWatch::Alarm") {
-			if a.Get("ComparisonOperator") != "GreaterThanOrEqualToThreshold" || a.Get("TreatMissingData") != "notBreaching" {
-				t.Errorf("%s: %v, %v", a.ID, a.Get("ComparisonOperator"), a.Get("TreatMissingData"))
-			}
-			got = append(got, fmt.Sprintf("%v >= %v", a.Get("MetricName"), a.Get("Threshold")))
-		}
-		slices.Sort(got)
-		if diff := cmp.Diff(want[name], got); diff != "" {
-			t.Errorf("%s: %s", name, diff)
-		}
-	}
-}
-
 func TestOutputs(t *testing.T) {
 	want := map[string][]string{
 		"GlobalSender": {"CourierLogGroupName", "LinkSecretArn", "OutboxDeadLetterQueueUrl", "OutboxUrl", "SourceBucketName", "SourceBucketRegion", "SourceEvents"},

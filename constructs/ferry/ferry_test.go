@@ -323,6 +323,52 @@ func TestOwnCodeIsNotBuilt(t *testing.T) {
 	}
 }
 
+// CloudWatch, and nobody else, may publish to a topic for alarms.
+func TestAlarmTopic(t *testing.T) {
+	tpl := template(t, "cn-north-1", func(stack awscdk.Stack) {
+		topic := ferry.NewAlarmTopic(stack, "Alarms", "ops@example.com")
+		ferry.NewSender(stack, "Sender", &ferry.SenderProps{AlarmTopic: topic, MaxLag: 10 * time.Minute})
+	})
+	subscription := tpl.Only(t, "AWS::SNS::Subscription", "")
+	if subscription.Get("Protocol") != "email" || subscription.Get("Endpoint") != "ops@example.com" {
+		t.Errorf("got %v", subscription.Properties)
+	}
+	topic := tpl.Only(t, "AWS::SNS::Topic", "").ID
+	policy := tpl.Only(t, "AWS::SNS::TopicPolicy", "").Get("PolicyDocument", "Statement")
+	want := map[string]any{
+		"Effect": "Allow", "Action": "sns:Publish", "Resource": "${" + topic + "}", "Sid": "1",
+		"Principal": map[string]any{"Service": "cloudwatch.amazonaws.com"},
+		"Condition": map[string]any{"StringEquals": map[string]any{"aws:SourceAccount": "${AWS::AccountId}"}},
+	}
+	allowed := 0
+	for _, s := range synth.Resolve(policy).([]any) {
+		if s.(map[string]any)["Effect"] != "Allow" {
+			continue
+		}
+		if allowed++; !cmp.Equal(s, any(want)) {
+			t.Errorf("the topic's policy (-want +got): %s", cmp.Diff(any(want), s))
+		}
+	}
+	if allowed != 1 {
+		t.Errorf("%d statements allow something", allowed)
+	}
+	if lag := tpl.Only(t, "AWS::CloudWatch::Alarm", "SenderLagAlarm"); lag.Get("Threshold") != 600_000.0 || lag.Get("ExtendedStatistic") != "p90" {
+		t.Errorf("the lag alarm is %v", lag.Properties)
+	}
+}
+
+func TestNoDashboard(t *testing.T) {
+	for without, want := range map[bool]int{false: 2, true: 0} {
+		tpl := template(t, "us-east-1", func(stack awscdk.Stack) {
+			ferry.NewSender(stack, "Sender", &ferry.SenderProps{NoDashboard: without})
+			ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{Mailbox: ferry.NewMailbox(stack, "Mailbox", nil), NoDashboard: without})
+		})
+		if n := len(tpl.Resources("AWS::CloudWatch::Dashboard")); n != want {
+			t.Errorf("NoDashboard=%v: %d dashboards, want %d", without, n, want)
+		}
+	}
+}
+
 func TestAlarmsTellTheTopic(t *testing.T) {
 	tpl := template(t, "us-east-1", func(stack awscdk.Stack) {
 		topic := awssns.NewTopic(stack, jsii.String("Topic"), nil)
@@ -331,8 +377,8 @@ func TestAlarmsTellTheTopic(t *testing.T) {
 		ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{Mailbox: mailbox, AlarmTopic: topic})
 	})
 	alarms := tpl.Resources("AWS::CloudWatch::Alarm")
-	if len(alarms) != 11 {
-		t.Errorf("%d alarms, want 11", len(alarms))
+	if len(alarms) != 13 {
+		t.Errorf("%d alarms, want 13", len(alarms))
 	}
 	for _, a := range alarms {
 		if len(a.Get("AlarmActions").([]any)) != 1 {

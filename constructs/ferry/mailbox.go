@@ -60,7 +60,8 @@ type MailboxProps struct {
 	// OldestMessageAge is the age at which a waiting transfer or receipt raises
 	// an alarm. At least a minute. Default: an hour.
 	OldestMessageAge time.Duration
-	// AlarmTopic is told of every alarm. Default: alarms show in the console only.
+	// AlarmTopic is told of every alarm; NewAlarmTopic makes one that sends e-mail.
+	// Default: alarms show in the console only.
 	AlarmTopic awssns.ITopic
 }
 
@@ -284,7 +285,7 @@ func (props *MailboxProps) resolve(scope constructs.Construct, id string) Mailbo
 	bad.check(p.Burst >= 0 && p.Burst <= 5_000, "Burst", p.Burst, "1 to 5000 requests", "leave it out for 200")
 	bad.check(p.Quota >= 0, "Quota", p.Quota, "at least 1 request", "leave it out for no quota")
 	bad.check(p.QuotaPeriod == "" || p.Quota > 0, "QuotaPeriod", p.QuotaPeriod, "a period only beside a Quota", "set Quota, or leave out QuotaPeriod")
-	bad.checkAge(p.OldestMessageAge)
+	bad.checkAge("OldestMessageAge", p.OldestMessageAge)
 	bad.checkAuthorization(p)
 	bad.checkQueue(scope, "DeadLetterQueue", p.DeadLetterQueue)
 	bad.report("Mailbox", id)

@@ -61,7 +61,7 @@ func (p *problems) checkConcurrency(n int) {
 		"Concurrency", n, fmt.Sprintf("%d to %d invocations", minConcurrency, maxConcurrency), "leave it out for 10")
 }
 
-func (p *problems) checkAge(age time.Duration) {
+func (p *problems) checkAge(prop string, age time.Duration) {
 	p.check(age == 0 || age >= time.Minute && age <= retention,
-		"OldestMessageAge", age, fmt.Sprintf("1m to %s", retention), "leave it out for 1h")
+		prop, age, fmt.Sprintf("1m to %s", retention), "leave it out for 1h")
 }

@@ -90,8 +90,12 @@ type ReceiverProps struct {
 	// names of S3 to them. Default: a source has public addresses only.
 	SourceNetworks []string
 
-	// AlarmTopic is told of every alarm. Default: alarms show in the console only.
+	// AlarmTopic is told of every alarm; NewAlarmTopic makes one that sends e-mail.
+	// Default: alarms show in the console only.
 	AlarmTopic awssns.ITopic
+	// NoDashboard leaves out the dashboard of the receiver and its mailbox. Default:
+	// there is one, named by CloudFormation.
+	NoDashboard bool
 }
 
 // Receiver pulls what the transfers in the mailbox's inbox name into the
@@ -164,6 +168,9 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 	consume(r, "Inbox", r.function, p.Mailbox.inbox, p.Concurrency)
 
 	alarms{scope: r, topic: p.AlarmTopic}.function("Function", r.function)
+	if !p.NoDashboard {
+		r.newDashboard(r)
+	}
 	return r
 }
 

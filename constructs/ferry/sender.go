@@ -112,8 +112,15 @@ type SenderProps struct {
 	// OldestMessageAge is the age at which a waiting event raises an alarm. At
 	// least a minute. Default: an hour.
 	OldestMessageAge time.Duration
-	// AlarmTopic is told of every alarm. Default: alarms show in the console only.
+	// MaxLag is the time from event to copy that raises an alarm when one object in
+	// ten takes as long. At least a minute. Default: an hour.
+	MaxLag time.Duration
+	// AlarmTopic is told of every alarm; NewAlarmTopic makes one that sends e-mail.
+	// Default: alarms show in the console only.
 	AlarmTopic awssns.ITopic
+	// NoDashboard leaves out the dashboard. Default: there is one, named by
+	// CloudFormation.
+	NoDashboard bool
 }
 
 // Sender turns events of the source bucket into signed transfers and posts them
@@ -192,6 +199,11 @@ func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sende
 	a.age("OutboxAgeAlarm", s.outbox, p.OldestMessageAge)
 	a.function("Sender", s.function)
 	a.function("Courier", s.courier)
+	a.lag("LagAlarm", measured(nameOf(s)), p.MaxLag)
+	a.givenUp("GivenUpAlarm", measured(nameOf(s)))
+	if !p.NoDashboard {
+		s.newDashboard(s)
+	}
 	return s
 }
 
@@ -401,12 +413,14 @@ func (props *SenderProps) resolve(scope constructs.Construct, id string) SenderP
 	bad.checkConcurrency(p.Concurrency)
 	bad.check(p.MemoryMiB == 0 || p.MemoryMiB >= 128 && p.MemoryMiB <= 10_240, "MemoryMiB", p.MemoryMiB, "128 to 10240 MiB", "leave it out for 512")
 	bad.checkNetwork(p.network())
-	bad.checkAge(p.OldestMessageAge)
+	bad.checkAge("OldestMessageAge", p.OldestMessageAge)
+	bad.checkAge("MaxLag", p.MaxLag)
 	bad.report("Sender", id)
 
 	p.URLLife = or(p.URLLife, maxURLLife)
 	p.Concurrency = or(p.Concurrency, 10)
 	p.MemoryMiB = or(p.MemoryMiB, 512)
 	p.OldestMessageAge = or(p.OldestMessageAge, time.Hour)
+	p.MaxLag = or(p.MaxLag, time.Hour)
 	return p
 }

@@ -56,6 +56,9 @@ var (
 	Inbox      = Metric{"Inbox", count}           // messages in the inbox
 )
 
+// Memory is what the receiver holds at the end of an invocation.
+var Memory = Metric{"Memory", bytes}
+
 // Outcomes are what may become of a transfer, each of which is a metric.
 func Outcomes() []string {
 	return []string{"copied", "skipped", "superseded", "gone", "deleted", "expired", "refused", "failed"}

@@ -53,7 +53,7 @@ func TestNamesAreApart(t *testing.T) {
 	all := []metric.Metric{
 		metric.Sent, metric.SentBytes, metric.Held, metric.Unsent, metric.Unneeded,
 		metric.Bytes, metric.Duration, metric.Attempts, metric.Lag, metric.Rounds, metric.Requeued,
-		metric.GivenUp, metric.Unreadable, metric.Inbox, {Name: metric.Ferry}, {Name: "time"}, {Name: "level"}, {Name: "msg"},
+		metric.GivenUp, metric.Unreadable, metric.Inbox, metric.Memory, {Name: metric.Ferry}, {Name: "time"}, {Name: "level"}, {Name: "msg"},
 	}
 	for _, outcome := range metric.Outcomes() {
 		all = append(all, metric.Outcome(outcome))

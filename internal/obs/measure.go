@@ -1,6 +1,8 @@
 package obs
 
 import (
+	"runtime/metrics"
+
 	"github.com/s3ferry/s3ferry/internal/metric"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
@@ -20,4 +22,11 @@ func Measure(set *metric.Set, r wire.Receipt) {
 	if r.Outcome == wire.Refused || r.Outcome == wire.Failed && !r.Retry {
 		set.Count(metric.GivenUp, 1)
 	}
+}
+
+// Memory returns how many bytes the process holds.
+func Memory() float64 {
+	samples := []metrics.Sample{{Name: "/memory/classes/total:bytes"}, {Name: "/memory/classes/heap/released:bytes"}}
+	metrics.Read(samples)
+	return float64(samples[0].Value.Uint64() - samples[1].Value.Uint64())
 }

@@ -96,6 +96,7 @@ func (r *Receiver) measure(ctx context.Context, receipts []*wire.Receipt, errs [
 			obs.Measure(&set, *receipt)
 		}
 	}
+	set.Observe(metric.Memory, obs.Memory())
 	set.Log(ctx, r.Log, r.Name)
 }
 

@@ -242,6 +242,9 @@ func TestEveryOutcomeHasItsReceipt(t *testing.T) {
 			t.Errorf("measured %v of %s, expected 1", got, o)
 		}
 	}
+	if memory := measured["Memory in Bytes"]; len(memory) != 1 || memory[0] < 1<<20 || memory[0] > 1<<40 {
+		t.Errorf("measured memory %v", memory)
+	}
 	if !cmp.Equal(measured["Bytes in Bytes"], []float64{5}) {
 		t.Errorf("measured bytes %v, expected those of the one object copied", measured["Bytes in Bytes"])
 	}
