@@ -98,7 +98,7 @@ func (f *reportFlags) run(cmd *cobra.Command) error {
 	if err := errors.Join(report.WriteHTML(file, figures, source), file.Close()); err != nil {
 		return err
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "%d receipts, %d copied, %d refused or failed: %s\n", figures.Transfers, figures.Copied, figures.Trouble, f.html)
+	fmt.Fprintf(cmd.OutOrStdout(), "%d receipts, %d copied, %d given up: %s\n", figures.Transfers, figures.Copied, figures.Trouble, f.html)
 	return nil
 }
 

@@ -38,7 +38,7 @@ func TestReport(t *testing.T) {
 		code  int
 		want  string // in what is said
 	}{
-		"from a file":           {[]string{"--logs", logs, "--html", html}, "", exitOK, "1 receipts, 1 copied, 0 refused or failed: " + html},
+		"from a file":           {[]string{"--logs", logs, "--html", html}, "", exitOK, "1 receipts, 1 copied, 0 given up: " + html},
 		"from the laptop cloud": {[]string{"--local", cloud, "--html", html}, "", exitOK, "1 receipts"},
 		"from standard input":   {[]string{"--logs", "-", "--html", "-"}, receipt, exitOK, "<title>s3ferry report"},
 		"an empty log":          {[]string{"--logs", filepath.Join(dir, "none.log"), "--html", html}, "", exitFailed, "no receipts of the last 24h0m0s in none.log"},

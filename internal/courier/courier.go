@@ -263,6 +263,7 @@ func (c *Courier) tell(ctx context.Context, r wire.Receipt) {
 		slog.Int64("bytes", r.Bytes), slog.Int64("millis", r.Millis), slog.Int64("lagMillis", lag(r).Milliseconds()),
 		slog.Int("attempts", r.Attempts), slog.String("verified", string(r.Verified)),
 		slog.String("class", r.Class), slog.String("reason", r.Reason), slog.Time("at", r.At),
+		slog.Bool("retry", r.Retry),
 	)
 }
 

@@ -23,7 +23,7 @@ type Figures struct {
 	Transfers int     `json:"transfers"` // receipts, of one transfer each
 	Copied    int     `json:"copied"`
 	Bytes     int64   `json:"bytes"`
-	Trouble   int     `json:"trouble"` // refused and failed
+	Trouble   int     `json:"trouble"` // refused and failed for good
 	Peak      float64 `json:"peak"`    // of BytesPerSecond
 	Lag       Lag     `json:"lag"`
 
@@ -72,7 +72,7 @@ type Slow struct {
 	At       int64   `json:"at"`
 }
 
-// Fault is a class of receipts that were refused or failed, with the latest.
+// Fault is a class of transfers that were given up, with the latest.
 type Fault struct {
 	Class   string       `json:"class"`
 	Outcome wire.Outcome `json:"outcome"`
@@ -146,15 +146,15 @@ func (f *Figures) outcomes(all []Receipt, axis axis) {
 		o := Outcome{Name: name, Each: make([]int, axis.n)}
 		for _, r := range all {
 			if r.Outcome == name {
+				if r.givenUp() {
+					f.Trouble++
+				}
 				o.Count++
 				o.Each[axis.of(r.At)]++
 			}
 		}
 		if o.Count > 0 {
 			f.Outcomes = append(f.Outcomes, o)
-		}
-		if name == wire.Refused || name == wire.Failed {
-			f.Trouble += o.Count
 		}
 	}
 	for _, name := range []wire.Verified{wire.ByFullObject, wire.ByETag, wire.ByLength} {
@@ -202,7 +202,7 @@ func (f *Figures) faults(all []Receipt) {
 	}
 	index := map[kind]int{}
 	for _, r := range all {
-		if r.Outcome != wire.Refused && r.Outcome != wire.Failed {
+		if !r.givenUp() {
 			continue
 		}
 		i, ok := index[kind{r.Class, r.Outcome}]

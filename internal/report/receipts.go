@@ -30,6 +30,13 @@ type Receipt struct {
 	Verified wire.Verified
 	Class    string
 	Reason   string
+	Retry    bool // of failed: it was sent again
+}
+
+// givenUp reports whether the transfer ended without its object, and nothing
+// comes after it.
+func (r Receipt) givenUp() bool {
+	return r.Outcome == wire.Refused || r.Outcome == wire.Failed && !r.Retry
 }
 
 // line is a line of the courier's log. One that was written before "at" was
@@ -50,6 +57,7 @@ type line struct {
 	Verified  wire.Verified `json:"verified"`
 	Class     string        `json:"class"`
 	Reason    string        `json:"reason"`
+	Retry     bool          `json:"retry"`
 }
 
 // maxLine is the longest line of a log that is read: an event of CloudWatch Logs
@@ -72,7 +80,7 @@ func Decode(text []byte) (Receipt, bool) {
 	r := Receipt{
 		At: l.At, ID: l.ID, Outcome: l.Outcome, Bucket: l.Bucket, Key: l.Key, Version: l.Version,
 		Lag: time.Duration(l.LagMillis) * time.Millisecond, Took: time.Duration(l.Millis) * time.Millisecond,
-		Bytes: l.Bytes, Attempts: l.Attempts, Verified: l.Verified, Class: l.Class, Reason: l.Reason,
+		Bytes: l.Bytes, Attempts: l.Attempts, Verified: l.Verified, Class: l.Class, Reason: l.Reason, Retry: l.Retry,
 	}
 	if r.At.IsZero() {
 		r.At = l.Timestamp

@@ -12,7 +12,7 @@
     ["Carried", bytes(f.bytes), "peak " + rate(f.peak)],
     ["Lag, median", f.copied ? seconds(f.lag.p50) : "–", f.copied ? "99 % within " + seconds(f.lag.p99) : ""],
     ["Longest lag", f.copied ? seconds(f.lag.max) : "–", ""],
-    ["Refused or failed", count(f.trouble), f.trouble ? share(f.trouble) + " of the receipts" : "nothing was given up", f.trouble ? "bad" : "good"],
+    ["Given up", count(f.trouble), f.trouble ? "refused or failed, " + share(f.trouble) : "refused or failed: none", f.trouble ? "bad" : "good"],
     ["Proved by", f.proofs.length ? proofs[f.proofs[0].name] : "–", f.proofs.map(p => proofs[p.name] + " " + count(p.count)).join(", ")],
   ]) $("tiles").append(node("div", {className: "tile"}, node("dt", {}, name), node("dd", {className: tone || ""}, value, node("small", {}, note))));
 

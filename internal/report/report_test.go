@@ -36,6 +36,8 @@ func TestDecode(t *testing.T) {
 	}
 	older := whole
 	older.At = noon.Add(3 * time.Second)
+	again := whole
+	again.Retry = true
 	for name, tc := range map[string]struct {
 		line string
 		want *Receipt
@@ -43,6 +45,7 @@ func TestDecode(t *testing.T) {
 		"as logged":                 {logged, &whole},
 		"of the laptop cloud":       {`{"function":"courier",` + logged[1:], &whole},
 		"behind a time":             {"2026-11-24T12:00:03 2026/11/24/[$LATEST]ab " + logged, &whole},
+		"sent again":                {strings.Replace(logged, `"at"`, `"retry":true,"at"`, 1), &again},
 		"without the time it ended": {strings.Replace(logged, `"at"`, `"x"`, 1), &older},
 		"another message":           {strings.Replace(logged, `"message":"receipt"`, `"message":"round ended","x":"receipt"`, 1), nil},
 		"no outcome":                {strings.Replace(logged, `"outcome"`, `"x"`, 1), nil},
@@ -101,9 +104,10 @@ func TestFigures(t *testing.T) {
 		Receipt{ID: "4", Outcome: wire.Failed, At: at(2), Class: "c", Reason: "first", Key: "k"},
 		Receipt{ID: "5", Outcome: wire.Failed, At: at(3), Class: "c", Reason: "second", Key: "l"},
 		Receipt{ID: "6", Outcome: wire.Superseded, At: at(0)},
+		Receipt{ID: "7", Outcome: wire.Failed, At: at(2), Class: "d", Retry: true},
 	).Figures()
 	want := Figures{
-		From: noon.Unix(), To: at(4).Unix(), Interval: 1, Transfers: 6, Copied: 3, Bytes: 450, Trouble: 2, Peak: 150,
+		From: noon.Unix(), To: at(4).Unix(), Interval: 1, Transfers: 7, Copied: 3, Bytes: 450, Trouble: 2, Peak: 150,
 		Lag:            Lag{P50: 2, P90: 6, P99: 6, Max: 6},
 		Times:          []int64{noon.Unix(), noon.Unix() + 1, noon.Unix() + 2, noon.Unix() + 3, noon.Unix() + 4},
 		BytesPerSecond: []float64{100, 100, 100, 150, 0},
@@ -111,7 +115,7 @@ func TestFigures(t *testing.T) {
 		P90:            []*float64{nil, new(2.), nil, new(1.), new(6.)},
 		P99:            []*float64{nil, new(2.), nil, new(1.), new(6.)},
 		Outcomes: []Outcome{
-			{wire.Copied, 3, []int{0, 1, 0, 1, 1}}, {wire.Superseded, 1, []int{1, 0, 0, 0, 0}}, {wire.Failed, 2, []int{0, 0, 1, 1, 0}},
+			{wire.Copied, 3, []int{0, 1, 0, 1, 1}}, {wire.Superseded, 1, []int{1, 0, 0, 0, 0}}, {wire.Failed, 3, []int{0, 0, 2, 1, 0}},
 		},
 		Sizes: []Size{{1, 1, 0}, {1 << 10, 2, 450}, {Under: 16 << 10}, {Under: 256 << 10}, {Under: 4 << 20}, {Under: 64 << 20}, {Under: 1 << 30}, {Under: 16 << 30}, {}},
 		Slowest: []Slow{
