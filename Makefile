@@ -4,6 +4,7 @@ GLOBAL_REGION ?= $(call setting,global)
 CHINA_REGION  ?= $(call setting,china)
 ARGS ?=
 
+vulncheck := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 lint := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 platforms := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 windows/arm64
 
@@ -11,7 +12,7 @@ platforms := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64 win
 setting = $(shell node -p "require('./cdk.json').context.s3ferry.$(1).region")
 
 .DEFAULT_GOAL := help
-.PHONY: help test lint synth bootstrap deploy-global deploy-china diff release profile
+.PHONY: help test lint vulnerabilities synth bootstrap deploy-global deploy-china diff release profile
 
 help: ## say what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-14s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +22,9 @@ test: ## run every test
 
 lint: ## run the linters
 	go run $(lint) run ./...
+
+vulnerabilities: ## look for known ones in what is reached; asks vuln.go.dev
+	go run $(vulncheck) ./...
 
 synth: node_modules ## synthesize both stacks
 	npx cdk synth --quiet $(ARGS)
