@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/s3ferry/s3ferry/internal/localcloud"
@@ -174,16 +175,26 @@ func step(queue string) func(*soak, disturbance) func() int {
 
 // outage closes the border both ways for a while.
 func outage(s *soak, d disturbance) func() int {
-	before := s.refused()
-	s.closeBorder()
+	met, end := s.shut()
 	s.running.Go(func() {
 		select {
 		case <-time.After(d.For):
 		case <-s.quiet:
 		}
-		s.openBorder()
+		end()
 	})
-	return func() int { return s.refused() - before }
+	return met
+}
+
+// shut closes the border until end. met tells how many requests met that, once it
+// is over.
+func (s *soak) shut() (met func() int, end func()) {
+	before, n := s.refused(), new(atomic.Int64)
+	s.closeBorder()
+	return func() int { return int(n.Load()) }, func() {
+		n.Store(int64(s.refused() - before))
+		s.openBorder()
+	}
 }
 
 func (s *soak) refused() int { return border(s).Refused() + api(s).Refused() }

@@ -47,7 +47,6 @@ type options struct {
 	seed           uint64
 	events, faults float64 // a minute
 	rate           float64
-	deletes        bool
 	closed         string
 	urlLife        time.Duration
 	outage         time.Duration

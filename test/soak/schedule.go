@@ -20,7 +20,6 @@ type action string
 const (
 	create    action = "create"
 	overwrite action = "overwrite"
-	remove    action = "delete"
 )
 
 // operation is one write to the source.
@@ -49,7 +48,6 @@ type rates struct {
 	Span      time.Duration
 	PerMinute float64 // operations
 	Faults    float64 // a minute
-	Deletes   bool
 }
 
 // class is a range of object sizes. Few keys have large objects, so that what is
@@ -97,7 +95,7 @@ func plan(seed uint64, r rates) schedule {
 		s.Operations = append(s.Operations, operation{Action: create, Key: "huge/the largest", Size: 200 * mib, Seed: -1, Parts: true})
 	}
 	for i, at := range moments(random, r.Span, r.PerMinute) {
-		s.Operations = append(s.Operations, operate(random, known, at, int64(i), r.Deletes))
+		s.Operations = append(s.Operations, operate(random, known, at, int64(i)))
 	}
 	random = rand.New(rand.NewPCG(seed, 2)) //nolint:gosec // as above
 	for _, at := range moments(random, r.Span, r.Faults) {
@@ -116,7 +114,7 @@ func moments(random *rand.Rand, span time.Duration, perMinute float64) []time.Du
 	return all
 }
 
-func operate(random *rand.Rand, known [][]string, at time.Duration, i int64, deletes bool) operation {
+func operate(random *rand.Rand, known [][]string, at time.Duration, i int64) operation {
 	n := pick(random, classes, func(c class) float64 { return c.share })
 	c, keys := classes[n], known[n]
 	o := operation{
@@ -125,16 +123,13 @@ func operate(random *rand.Rand, known [][]string, at time.Duration, i int64, del
 	}
 	o.Parts = o.Parts && o.Size >= inParts
 	full := c.keys > 0 && len(keys) >= c.keys
-	switch what := random.Float64(); {
-	case len(keys) == 0 || !full && what < 0.35:
+	fresh := random.Float64() < 0.35
+	if len(keys) == 0 || !full && fresh {
 		o.Key = fmt.Sprintf("%s/%02d/%s %d.bin", c.name, i%50, names[random.IntN(len(names))], i)
 		known[n] = append(keys, o.Key)
 		return o
-	case deletes && what > 0.88:
-		o.Action, o.Size, o.Parts, o.Forget = remove, 0, false, false
-	default:
-		o.Action = overwrite
 	}
+	o.Action = overwrite
 	o.Key = keys[random.IntN(len(keys))]
 	if random.IntN(3) == 0 {
 		o.Key = keys[random.IntN(min(hot, len(keys)))]

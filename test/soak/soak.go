@@ -72,7 +72,7 @@ func run(ctx context.Context, o options) (*report, error) {
 // is under way.
 func (s *soak) soak(ctx context.Context) error {
 	span := time.Duration(s.minutes*float64(time.Minute)) + s.outage
-	plan := plan(s.seed, rates{Span: span, PerMinute: s.events, Faults: s.faults, Deletes: s.deletes})
+	plan := plan(s.seed, rates{Span: span, PerMinute: s.events, Faults: s.faults})
 	s.started = time.Now()
 	work, during := errgroup.WithContext(ctx)
 	for _, own := range byKey(plan.Operations, writers) {
@@ -122,10 +122,9 @@ func (s *soak) closeFor(ctx context.Context, from time.Duration) error {
 	if err := s.until(ctx, from); err != nil {
 		return err
 	}
-	before := s.refused()
-	s.closeBorder()
-	defer s.openBorder()
-	s.note("the long outage", func() int { return s.refused() - before })
+	met, end := s.shut()
+	defer end()
+	s.note("the long outage", met)
 	return s.until(ctx, from+s.outage)
 }
 

@@ -47,10 +47,6 @@ func (w *written) set(key string, v version, size int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.bytes += size
-	if v.etag == "" {
-		delete(w.current, key)
-		return
-	}
 	w.current[key] = v
 }
 
@@ -75,13 +71,6 @@ func (s *soak) write(ctx context.Context, own []operation) error {
 }
 
 func (w *written) do(ctx context.Context, o operation) error {
-	if o.Action == remove {
-		_, err := w.source.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &w.bucket, Key: &o.Key})
-		if err == nil {
-			w.set(o.Key, version{}, 0)
-		}
-		return err
-	}
 	put := w.put
 	if o.Parts {
 		put = w.upload
