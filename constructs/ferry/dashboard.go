@@ -26,8 +26,9 @@ func newDashboard(scope constructs.Construct, rows ...[]awscloudwatch.IWidget) {
 		Widgets:         &widgets,
 		DefaultInterval: duration(24 * time.Hour),
 	})
-	// Not every region's CloudFormation has tags of dashboards, and a consumer's
-	// Tags.of(stack) would tag it.
+	// CloudFormation in aws-cn has no tags of dashboards, and a consumer's
+	// Tags.of(stack) would tag it:
+	// https://docs.amazonaws.cn/AWSCloudFormation/latest/UserGuide/aws-properties-cw-dashboard.html
 	l1 := dashboard.Node().DefaultChild().(awscloudwatch.CfnDashboard) //nolint:errcheck,forcetypeassert // an L2 dashboard's default child is the L1
 	l1.AddPropertyDeletionOverride(jsii.String("Tags"))
 }
