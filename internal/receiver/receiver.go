@@ -43,6 +43,7 @@ type Guard interface {
 type SQS interface {
 	SendMessage(context.Context, *sqs.SendMessageInput, ...func(*sqs.Options)) (*sqs.SendMessageOutput, error)
 	SendMessageBatch(context.Context, *sqs.SendMessageBatchInput, ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error)
+	DeleteMessage(context.Context, *sqs.DeleteMessageInput, ...func(*sqs.Options)) (*sqs.DeleteMessageOutput, error)
 }
 
 var _ SQS = (*sqs.Client)(nil)
@@ -63,21 +64,17 @@ type Receiver struct {
 // what that costs. A message is acknowledged only when its receipt is in the
 // receipts queue, or what carries it on in the inbox.
 func (r *Receiver) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
-	release := r.Inbox.Keep(ctx, event.Records)
+	errs := make([]error, len(event.Records))
+	others, here := r.spread(ctx, event.Records, errs)
+	release := r.Inbox.Keep(ctx, here)
 
 	receipts := make([]*wire.Receipt, len(event.Records))
 	told := make([]func(context.Context) error, len(event.Records))
-	errs := make([]error, len(event.Records))
-	others := surplus(event.Records)
 	var wg sync.WaitGroup
 	for i, message := range event.Records {
-		wg.Go(func() {
-			if others[i] {
-				errs[i] = r.putBack(ctx, message)
-			} else {
-				receipts[i], told[i], errs[i] = r.carry(ctx, message)
-			}
-		})
+		if !others[i] {
+			wg.Go(func() { receipts[i], told[i], errs[i] = r.carry(ctx, message) })
+		}
 	}
 	wg.Wait()
 

@@ -69,6 +69,7 @@ type queues struct {
 	hidden  map[string]int32                   // by receipt handle, the last visibility set
 	refuse  string                             // a receipt with this text in it is refused
 	sendErr error
+	deleted []string // receipt handles
 }
 
 func (q *queues) SendMessage(_ context.Context, in *sqs.SendMessageInput, _ ...func(*sqs.Options)) (*sqs.SendMessageOutput, error) {
@@ -79,6 +80,13 @@ func (q *queues) SendMessage(_ context.Context, in *sqs.SendMessageInput, _ ...f
 	}
 	q.sent[*in.QueueUrl] = append(q.sent[*in.QueueUrl], in)
 	return &sqs.SendMessageOutput{}, nil
+}
+
+func (q *queues) DeleteMessage(_ context.Context, in *sqs.DeleteMessageInput, _ ...func(*sqs.Options)) (*sqs.DeleteMessageOutput, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.deleted = append(q.deleted, *in.ReceiptHandle)
+	return &sqs.DeleteMessageOutput{}, nil
 }
 
 func (q *queues) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {

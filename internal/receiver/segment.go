@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"sync"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -71,6 +72,37 @@ func (r *Receiver) share(ctx context.Context, message events.SQSMessage, segment
 	}
 	if err := group.Wait(); err != nil {
 		return fault.Transientf(classInbox, "send %d segments: %w", len(segments), err)
+	}
+	return nil
+}
+
+// spread puts back the surplus of a batch, and tells which messages that were and
+// which are to be carried here. What could not be put back gets its error.
+func (r *Receiver) spread(ctx context.Context, messages []events.SQSMessage, errs []error) (others []bool, here []events.SQSMessage) {
+	others = surplus(messages)
+	var wg sync.WaitGroup
+	for i, message := range messages {
+		if !others[i] {
+			here = append(here, message)
+			continue
+		}
+		wg.Go(func() { errs[i] = r.pass(ctx, message) })
+	}
+	wg.Wait()
+	return others, here
+}
+
+// pass puts message back and takes this one out at once: left until the batch
+// ends, it would come again beside its copy where the batch is cut short.
+func (r *Receiver) pass(ctx context.Context, message events.SQSMessage) error {
+	if err := r.putBack(ctx, message); err != nil {
+		return err
+	}
+	_, err := r.SQS.DeleteMessage(ctx, &sqs.DeleteMessageInput{
+		QueueUrl: aws.String(r.Inbox.URL), ReceiptHandle: aws.String(message.ReceiptHandle),
+	})
+	if err != nil {
+		r.Log.WarnContext(ctx, "message not deleted yet, though it was put back", "messageId", message.MessageId, "error", err)
 	}
 	return nil
 }

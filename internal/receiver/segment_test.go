@@ -131,9 +131,23 @@ func TestOneSegmentOfABatchIsCarriedHere(t *testing.T) {
 		if diff := cmp.Diff(tc.back, b.inbox()); diff != "" {
 			t.Errorf("%v: put back (-want +got):\n%s", tc.receives, diff)
 		}
+		if len(b.queues.deleted) != len(tc.back) {
+			t.Errorf("%v: deleted %v, want each that was put back", tc.receives, b.queues.deleted)
+		}
 		if _, ok := b.engine.puts["small"]; !ok {
 			t.Error("what is no segment was put back")
 		}
+	}
+}
+
+func TestASegmentThatCannotBePutBackStays(t *testing.T) {
+	b := newBench(map[string]answer{"k": {}})
+	b.queues.sendErr = errors.New("SQS is down")
+	event := batch(slices.Repeat([]string{signed(t, "k", nil)}, 2)...)
+	asSegment(event, 0, "0")
+	asSegment(event, 1, "1")
+	if failed := b.handle(t, event); !slices.Equal(failed, []string{"m1"}) || len(b.queues.deleted) > 0 {
+		t.Errorf("got failures %v, deleted %v, want m1 to be tried again", failed, b.queues.deleted)
 	}
 }
 

@@ -1,0 +1,77 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"runtime"
+	"syscall"
+	"testing"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/s3ferry/s3ferry/internal/envcfg"
+	"github.com/s3ferry/s3ferry/internal/localcloud"
+)
+
+// One object is carried by several receivers at once, all of which are killed in
+// the middle; it arrives whole, and the journal forgets.
+func TestAnObjectInSegmentsIsCarriedByManyReceivers(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("finds the receivers' processes in /proc")
+	}
+	port := freePort(t)
+	link := startRelay(t, port, 12<<20)
+	settings := envcfg.Encode(&envcfg.Receiver{SegmentSize: 16 << 20})
+	const variable = "S3FERRY_SEGMENT_SIZE"
+	l := startLocal(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", link.url, "--env", variable+"="+settings[variable])
+	const key, size = "large.bin", 64 << 20
+	content := body(size)
+	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{
+		Bucket: &l.Source.Bucket, Key: aws.String(key), Body: bytes.NewReader(content),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	receivers := func() (pids []int) {
+		for pid, name := range descendants(t, l.cmd.Process.Pid) {
+			if name == localcloud.Receiver {
+				pids = append(pids, pid)
+			}
+		}
+		return pids
+	}
+	eventually(t, "several receivers, and a quarter of the bytes", func() bool {
+		return len(receivers()) > 2 && link.bytes() > size/4
+	})
+	for _, pid := range receivers() {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.arrived(t, key, *put.ETag)
+
+	object, err := l.destination.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &l.Destination.Bucket, Key: aws.String(key)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.New()
+	if _, err := io.Copy(hash, object.Body); err != nil {
+		t.Fatal(err)
+	}
+	if want := sha256.Sum256(content); !bytes.Equal(want[:], hash.Sum(nil)) {
+		t.Error("another object arrived")
+	}
+	eventually(t, "no journal entry to be left", func() bool {
+		entries, err := l.destination.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{
+			Bucket: aws.String(localcloud.JournalBucket), Prefix: aws.String(envcfg.JournalUploads),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries.Contents) == 0
+	})
+	t.Logf("%d bytes came over the link for %d", link.bytes(), size)
+}
