@@ -42,8 +42,11 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 		Connections:       cfg.Connections,
 		PartSizeMiB:       cfg.PartSizeMiB,
 		SegmentSizeMiB:    cfg.SegmentSizeMiB,
+		Deletes:           cfg.Deletes,
 		Architecture:      architecture(cfg.Architecture),
-		AlarmTopic:        alarmTopic,
+
+		UnconditionalWrites: cfg.Unconditional,
+		AlarmTopic:          alarmTopic,
 	})
 	receiver.AddOutputs()
 	return stack

@@ -65,6 +65,8 @@ type chinaConfig struct {
 	Connections       int
 	PartSizeMiB       int
 	SegmentSizeMiB    int
+	Deletes           bool
+	Unconditional     bool
 	AlarmTopicARN     string
 	AlarmEmail        string
 }
@@ -85,6 +87,7 @@ var (
 	text   = settings.Text
 	number = settings.Number
 	span   = settings.Span
+	toggle = settings.Flag
 )
 
 // settings returns every setting, each of which writes to c.
@@ -122,6 +125,8 @@ func (c *config) settings() []setting {
 		{"china.connections", number(&n.Connections, 1, 1024), "256", ""},
 		{"china.partSizeMiB", number(&n.PartSizeMiB, 5, 64), "8", ""},
 		{"china.segmentSizeMiB", number(&n.SegmentSizeMiB, 64, 1<<20), "1024", ""},
+		{"china.deletes", toggle(&n.Deletes), "false", ""},
+		{"china.unconditionalWrites", toggle(&n.Unconditional), "false", ""},
 		{"china.alarmTopicArn", text(&n.AlarmTopicARN, topicARN, "the ARN of an SNS topic"), "", "nobody is told"},
 		{"china.alarmEmail", text(&n.AlarmEmail, email, "an e-mail address"), "", "nobody is told"},
 	}

@@ -37,6 +37,13 @@ func abortUploads(days int) *awss3.LifecycleRule {
 	}
 }
 
+// expire removes the objects below prefix after days.
+func expire(id, prefix string, days int) *awss3.LifecycleRule {
+	return &awss3.LifecycleRule{
+		Id: jsii.String(id), Prefix: jsii.String(prefix), Expiration: awscdk.Duration_Days(jsii.Number(days)),
+	}
+}
+
 // enabledWith is true beside a key: S3 then asks KMS once for many objects.
 func enabledWith(key awskms.IKey) *bool {
 	if key == nil {

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
@@ -52,6 +51,14 @@ type ReceiverProps struct {
 	// StorageClasses gives the storage class of objects by that of their source,
 	// as S3's API spells them; "*" is every class not named. Default: the same.
 	StorageClasses map[string]string
+
+	// Deletes carries deletions too; a sender has the same switch. Without it the
+	// receiver refuses them. Default: objects stay.
+	Deletes bool
+	// UnconditionalWrites is for a partition whose S3 has no conditional writes.
+	// Order then holds only as long as no two events of a key are carried at once.
+	// Default: every write has a condition.
+	UnconditionalWrites bool
 
 	// Concurrency is how many invocations run at once, 2 to 1000. Default: 10.
 	Concurrency int
@@ -122,19 +129,17 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 		r.destination = newBucket(r, "DestinationBucket", true, p.EncryptionKey, abortUploads(14))
 	}
 	// Entries of unfinished uploads outlive every transfer: 14 days in the outbox
-	// and 14 in the inbox. Those that order the versions of a key stay.
-	r.journal = newBucket(r, "JournalBucket", false, p.EncryptionKey, abortUploads(7), &awss3.LifecycleRule{
-		Id:         jsii.String("ExpireUploads"),
-		Prefix:     jsii.String(envcfg.JournalUploads),
-		Expiration: awscdk.Duration_Days(jsii.Number(30)),
-	})
+	// and 14 in the inbox. The newest event of a key outlives older ones even where
+	// those have been in both dead-letter queues too. Records of order stay.
+	r.journal = newBucket(r, "JournalBucket", false, p.EncryptionKey, abortUploads(7),
+		expire("ExpireUploads", envcfg.JournalUploads, 30), expire("ExpireNewest", envcfg.JournalNewest, 90))
 	r.trust = awsssm.NewStringParameter(r, jsii.String("Trust"), &awsssm.StringParameterProps{
 		Description: jsii.String("s3ferry: whose transfers the receiver takes (keys, a JWKS) and from which buckets (sources)"),
 		StringValue: jsii.String(trustNobody),
 		Tier:        awsssm.ParameterTier_STANDARD,
 	})
 	p.Mailbox.receiver = id
-	r.role = r.newRole(p.AddPrefix)
+	r.role = r.newRole(p.AddPrefix, p.Deletes)
 	r.function = newFunction(r, "Function", functionProps{
 		name:         "receiver",
 		description:  "s3ferry receiver: pulls objects into the destination bucket",
@@ -159,6 +164,9 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 			PartSize:          int64(p.PartSizeMiB) << 20,
 			SegmentSize:       int64(p.SegmentSizeMiB) << 20,
 			MemoryMiB:         int64(p.MemoryMiB) / 4,
+			Deletes:           p.Deletes,
+			Unconditional:     p.UnconditionalWrites,
+			InboxReceives:     inboxReceives,
 			StripPrefix:       p.StripPrefix,
 			AddPrefix:         p.AddPrefix,
 			StorageClasses:    p.StorageClasses,
@@ -197,7 +205,7 @@ func (r *Receiver) GrantTrust(grantee awsiam.IGrantable) awsiam.Grant {
 	})
 }
 
-func (r *Receiver) newRole(addPrefix string) awsiam.Role {
+func (r *Receiver) newRole(addPrefix string, deletes bool) awsiam.Role {
 	m := r.mailbox
 	role := newFunctionRole(r, "Role", "s3ferry receiver")
 	allow(role, m.inbox.QueueArn(), slices.Concat(consumeActions, []string{"sqs:SendMessage"})...)
@@ -208,8 +216,11 @@ func (r *Receiver) newRole(addPrefix string) awsiam.Role {
 	// With s3:ListBucket a missing key is a 404, without it a 403.
 	allow(role, r.destination.BucketArn(), "s3:ListBucket")
 	within, _, _ := strings.Cut(addPrefix, "{")
-	allow(role, r.destination.ArnForObjects(jsii.String(within+"*")), "s3:GetObject", "s3:PutObject", "s3:PutObjectTagging",
-		"s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+	actions := []string{"s3:GetObject", "s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}
+	if deletes {
+		actions = append(actions, "s3:DeleteObject")
+	}
+	allow(role, r.destination.ArnForObjects(jsii.String(within+"*")), actions...)
 	grantKey(r.destination, role, "kms:GenerateDataKey", "kms:Decrypt")
 	grantKey(r.journal, role, "kms:GenerateDataKey", "kms:Decrypt")
 	allow(role, r.journal.BucketArn(), "s3:ListBucket")

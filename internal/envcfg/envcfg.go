@@ -20,9 +20,12 @@ import (
 	"time"
 )
 
-// JournalUploads is the prefix of the journal's upload entries. They alone may
-// expire: an order record must last as long as its object.
-const JournalUploads = "uploads/"
+// Prefixes of the journal's entries that may expire. An order record must last as
+// long as its object.
+const (
+	JournalUploads = "uploads/" // a multipart upload under way
+	JournalNewest  = "newest/"  // the newest event of a key; needed while an older one may still come
+)
 
 // Sender configures functions/sender.
 type Sender struct {
@@ -67,6 +70,10 @@ type Receiver struct {
 	PartSize    int64 `env:"S3FERRY_PART_SIZE"`     // bytes; grown only where 10,000 parts would not do
 	SegmentSize int64 `env:"S3FERRY_SEGMENT_SIZE"`  // bytes; a larger object is carried by several invocations
 	MemoryMiB   int64 `env:"S3FERRY_MEMORY_BUDGET"` // MiB of part buffers, over all messages of a batch
+
+	Deletes       bool `env:"S3FERRY_DELETES,optional"`              // deletions are carried too
+	Unconditional bool `env:"S3FERRY_UNCONDITIONAL_WRITES,optional"` // S3 has no conditional writes here
+	InboxReceives int  `env:"S3FERRY_INBOX_RECEIVES"`                // after so many, SQS gives a message up
 
 	StripPrefix    string            `env:"S3FERRY_STRIP_PREFIX,optional"`    // taken off the source's key
 	AddPrefix      string            `env:"S3FERRY_ADD_PREFIX,optional"`      // put before it; {bucket} and {region} are the source's
@@ -141,6 +148,11 @@ func fields(cfg any) func(yield func(field, reflect.Value) bool) {
 // encode returns the text of v that set reads.
 func encode(v reflect.Value) string {
 	switch value := v.Interface().(type) {
+	case bool:
+		if !value {
+			return "" // as if it were not there
+		}
+		return "true"
 	case map[string]string:
 		pairs := make([]string, 0, len(value))
 		for _, key := range slices.Sorted(maps.Keys(value)) {
@@ -162,6 +174,11 @@ func set(v reflect.Value, text string) error {
 	switch v.Interface().(type) {
 	case string:
 		v.SetString(text)
+	case bool:
+		if text != "true" {
+			return errors.New("not true")
+		}
+		v.SetBool(true)
 	case map[string]string:
 		pairs := map[string]string{}
 		for pair := range strings.SplitSeq(text, ",") {
@@ -202,6 +219,8 @@ func kind(v reflect.Value) string {
 	switch v.Interface().(type) {
 	case string:
 		return "a value"
+	case bool:
+		return "true or nothing"
 	case time.Duration:
 		return "a positive duration such as 45m0s"
 	case map[string]string:

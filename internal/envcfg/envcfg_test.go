@@ -38,10 +38,11 @@ func TestOptionalVariables(t *testing.T) {
 	required := envcfg.Receiver{
 		Name:     "stack-Receiver",
 		InboxURL: "i", InboxDLQURL: "d", ReceiptsURL: "r", TrustParameter: "t", DestinationBucket: "b", JournalBucket: "j",
-		Connections: 1, PartSize: 1, SegmentSize: 1, MemoryMiB: 1,
+		Connections: 1, PartSize: 1, SegmentSize: 1, MemoryMiB: 1, InboxReceives: 1,
 	}
 	all := required
 	all.StripPrefix, all.AddPrefix = "out=1,2/", "{bucket}/年/"
+	all.Deletes, all.Unconditional = true, true
 	all.StorageClasses = map[string]string{"*": "STANDARD", "GLACIER": "STANDARD_IA"}
 	all.SourceNetworks = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("fd00::/8")}
 	for name, in := range map[string]envcfg.Receiver{"none": required, "all": all} {

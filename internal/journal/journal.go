@@ -1,8 +1,9 @@
 // Package journal keeps what must survive an invocation, as small objects in
-// the journal bucket: which multipart upload a transfer is using, and the order
-// of objects that have no room for their own.
+// the journal bucket: which multipart upload a transfer is using, the newest event
+// that set out to change a key, and the order of objects that have no room for
+// their own.
 //
-// Both are written conditionally, so the bucket is also the lock. Every other
+// All are written conditionally, so the bucket is also the lock. Every other
 // truth stays where it is: which parts are done, only ListParts knows.
 package journal
 
@@ -34,8 +35,8 @@ const (
 
 const (
 	version = 1
-	// maxEntry is the most bytes of an entry: a key of 1,024 bytes, escaped, and
-	// some short fields.
+	// maxEntry is the most bytes of an entry: the keys of both sides, each 1,024
+	// bytes and escaped, and some short fields.
 	maxEntry = 16 << 10
 	// rounds bounds how often a lost race is looked at again.
 	rounds = 5
@@ -53,6 +54,10 @@ var _ S3 = (*s3.Client)(nil)
 
 // Journal keeps entries in one bucket. It is safe for concurrent use.
 type Journal struct {
+	// Unconditional is for a bucket without conditional writes: of two writers of
+	// an entry the last one then wins.
+	Unconditional bool
+
 	s3     S3
 	bucket string
 }
@@ -110,9 +115,11 @@ func (j *Journal) write(ctx context.Context, name, instead string, v any) (etag 
 	in := &s3.PutObjectInput{
 		Bucket: &j.bucket, Key: &name, Body: bytes.NewReader(data), ContentType: aws.String("application/json"),
 	}
-	if instead == "" {
+	switch {
+	case j.Unconditional:
+	case instead == "":
 		in.IfNoneMatch = aws.String("*")
-	} else {
+	default:
 		in.IfMatch = &instead
 	}
 	out, err := j.s3.PutObject(ctx, in)

@@ -106,9 +106,11 @@ func (j *Journal) writeOrder(ctx context.Context, name string, o Order) (*Order,
 	return &o, nil
 }
 
-// orderName hashes bucket and key, since a key of 1,024 bytes has no room for a
-// prefix. The record holds both, so a collision is found.
-func orderName(bucket, key string) string {
+func orderName(bucket, key string) string { return keyName("order/", bucket, key) }
+
+// keyName hashes bucket and key, since a key of 1,024 bytes has no room for a
+// prefix. The entry holds both, so a collision is found.
+func keyName(prefix, bucket, key string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s", bucket, key))
-	return "order/" + hex.EncodeToString(sum[:]) + ".json"
+	return prefix + hex.EncodeToString(sum[:]) + ".json"
 }

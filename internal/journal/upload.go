@@ -154,7 +154,11 @@ func (j *Journal) writeUpload(ctx context.Context, instead string, u Upload) (*U
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
 func (j *Journal) Forget(ctx context.Context, u *Upload) error {
 	name := uploadName(u.Transfer)
-	_, err := j.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &j.bucket, Key: &name, IfMatch: &u.etag})
+	in := &s3.DeleteObjectInput{Bucket: &j.bucket, Key: &name}
+	if !j.Unconditional {
+		in.IfMatch = &u.etag
+	}
+	_, err := j.s3.DeleteObject(ctx, in)
 	switch code(err) {
 	case "", "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey":
 		return nil

@@ -44,6 +44,9 @@ const (
 	signerRole = "arn:aws:iam::" + account + ":role/signer"
 	stage      = "prod"
 
+	// inboxReceives is the inbox's maxReceiveCount, as the constructs set it.
+	inboxReceives = 20
+
 	// stopGrace is how long running invocations may take to end by themselves.
 	stopGrace = 3 * time.Second
 )
@@ -71,6 +74,9 @@ type Options struct {
 
 	// IAM is the mailbox API's authorization: its requests have to be signed.
 	IAM bool
+
+	// Deletes carries deletions too.
+	Deletes bool
 
 	ReceiverConcurrency int           // receivers at once; 0: 4
 	CourierInterval     time.Duration // 0: 2 s
@@ -275,7 +281,7 @@ var queueSpecs = []queueSpec{
 	{name: "outbox-dlq"},
 	{name: "inbox-dlq"},
 	{name: "outbox", visibility: 6 * senderTimeout, deadLetter: "outbox-dlq", maxReceiveCount: 1000},
-	{name: "inbox", visibility: 6 * receiverTimeout, deadLetter: "inbox-dlq", maxReceiveCount: 20},
+	{name: "inbox", visibility: 6 * receiverTimeout, deadLetter: "inbox-dlq", maxReceiveCount: inboxReceives},
 	{name: "receipts", visibility: 2 * courierTimeout},
 }
 

@@ -146,6 +146,7 @@ func (c *Cloud) functions() []lambda.Function {
 				InboxURL: queues.Inbox, InboxDLQURL: queues.InboxDLQ, ReceiptsURL: queues.Receipts,
 				TrustParameter: TrustParameter, DestinationBucket: destName, JournalBucket: JournalBucket,
 				Connections: envcfg.DefaultConnections, PartSize: envcfg.DefaultPartSize, SegmentSize: envcfg.DefaultSegmentSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
+				Deletes: c.options.Deletes, InboxReceives: inboxReceives,
 				TestSourceEndpoint: presign,
 			})),
 		},

@@ -64,11 +64,14 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 		queues  = sqs.NewFromConfig(cfg)
 		params  = ssm.NewFromConfig(cfg)
 	)
+	entries := journal.New(objects, env.JournalBucket)
+	entries.Unconditional = env.Unconditional
 	return &Receiver{
 		Engine: transfer.New(transfer.Options{
 			S3: objects, Bucket: env.DestinationBucket,
-			Journal:     journal.New(objects, env.JournalBucket),
-			HTTP:        door.Client(),
+			Journal: entries,
+			HTTP:    door.Client(),
+			Deletes: env.Deletes, HeadThenWrite: env.Unconditional,
 			Mapping:     transfer.Mapping{StripPrefix: env.StripPrefix, AddPrefix: env.AddPrefix, StorageClasses: env.StorageClasses},
 			Connections: env.Connections, PartSize: env.PartSize, SegmentSize: env.SegmentSize, Memory: env.MemoryMiB << 20,
 		}),
@@ -80,6 +83,8 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 		Inbox:       &settle.Queue{SQS: queues, URL: env.InboxURL, DeadLetterURL: env.InboxDLQURL, Log: log},
 		SQS:         queues,
 		ReceiptsURL: env.ReceiptsURL,
+		Deletes:     env.Deletes,
+		MaxReceives: env.InboxReceives,
 		Log:         log,
 		Name:        env.Name,
 	}, nil

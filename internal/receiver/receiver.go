@@ -28,8 +28,9 @@ import (
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
-// Engine carries one object version. *transfer.Engine satisfies it.
+// Engine carries one object version or deletion. *transfer.Engine satisfies it.
 type Engine interface {
+	Delete(ctx context.Context, t *wire.Transfer) (transfer.Result, error)
 	Put(ctx context.Context, t *wire.Transfer, redelivered bool) (transfer.Result, error)
 	PutSegment(ctx context.Context, t *wire.Transfer, segment int) (transfer.Result, error)
 }
@@ -56,6 +57,8 @@ type Receiver struct {
 	Inbox       *settle.Queue
 	SQS         SQS
 	ReceiptsURL string
+	Deletes     bool // deletions are carried, not refused
+	MaxReceives int  // of the inbox: after so many, SQS gives a message up without a word
 	Log         *slog.Logger
 	Name        string // of the receiver, in metrics
 }
@@ -110,7 +113,7 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	if err != nil {
 		return nil, nil, err // the transfer itself is under way in another message
 	}
-	receipt := &wire.Receipt{ID: t.ID, Op: t.Op, Source: t.Source, Attempts: settle.Receives(message)}
+	receipt := &wire.Receipt{ID: t.ID, Op: t.Op, Round: t.Round, Source: t.Source, Attempts: settle.Receives(message)}
 	result, err := r.pull(ctx, t, trust, segment, receipt.Attempts > 1)
 
 	receipt.Millis, receipt.At = time.Since(start).Milliseconds(), time.Now().UTC()
@@ -124,7 +127,17 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 			receipt.Outcome = wire.Refused
 		}
 		return receipt, result.Told, err
+	case err != nil && receipt.Attempts >= r.MaxReceives-1:
+		// Another try here might be the last, without a word. Of the next round the
+		// sender knows, and the journal has kept what is done.
+		receipt.Outcome, receipt.Class, receipt.Reason, receipt.Retry = wire.Failed, fault.Class(err), err.Error(), true
+		r.Log.WarnContext(ctx, "transfer handed back", "class", receipt.Class, "reason", receipt.Reason, "id", t.ID,
+			"key", t.Source.Key, "attempts", receipt.Attempts, "round", t.Round)
+		return receipt, nil, nil
 	case err != nil:
+		return nil, nil, err
+	}
+	if err := r.askAgain(ctx, result.Again); err != nil {
 		return nil, nil, err
 	}
 	if result.Residue != nil {
@@ -172,8 +185,13 @@ func (r *Receiver) pull(ctx context.Context, t *wire.Transfer, trust link.Trust,
 				t.Source.Bucket, t.Source.Region, fresh.Sources)
 		}
 	}
-	if t.Op == wire.OpNoop {
+	switch {
+	case t.Op == wire.OpNoop:
 		return transfer.Result{Outcome: wire.Linked}, nil
+	case t.Op == wire.OpDelete && !r.Deletes:
+		return transfer.Result{}, fault.Permanentf(classDeletesOff, "got a deletion, expected none: switch Deletes on for the receiver too")
+	case t.Op == wire.OpDelete:
+		return r.Engine.Delete(ctx, t) // it needs no URL, so it is never too late
 	}
 	url, err := r.Guard.Rebuild(t)
 	if err != nil {
@@ -183,11 +201,33 @@ func (r *Receiver) pull(ctx context.Context, t *wire.Transfer, trust link.Trust,
 	switch {
 	case segment != transfer.Whole:
 		return r.Engine.PutSegment(ctx, t, segment)
-	case !time.Now().Before(t.NotAfter):
+	case !redelivered && !time.Now().Before(t.NotAfter): // else it may have arrived already
 		return transfer.Result{Outcome: wire.Expired}, nil
 	default:
 		return r.Engine.Put(ctx, t, redelivered)
 	}
+}
+
+// askAgain has the sender send a newer put again, which the engine may have undone.
+// It does nothing where there is none.
+func (r *Receiver) askAgain(ctx context.Context, again *wire.Source) error {
+	if again == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
+	defer cancel()
+	body, err := wire.EncodeReceipt(wire.Receipt{
+		ID: wire.ID(wire.OpPut, *again), Op: wire.OpPut, Outcome: wire.Expired, Source: *again, Attempts: 1, At: time.Now().UTC(),
+		Reason: "an older event was carried on top of it",
+	})
+	if err == nil {
+		_, err = r.SQS.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: aws.String(r.ReceiptsURL), MessageBody: aws.String(body)})
+	}
+	if err != nil {
+		return fault.Transientf("receipt-unsent", "ask for %q again: %w", again.Key, err)
+	}
+	r.Log.InfoContext(ctx, "transfer asked for again: an older one came on top", "key", again.Key, "sequencer", again.Sequencer)
+	return nil
 }
 
 // carryOn puts the transfer back into the inbox as a new message, so that going
@@ -284,13 +324,14 @@ func fail(errs []error, id *string, err error) {
 }
 
 const (
-	classSource = "unknown-source"    // permanent: a source bucket that nobody linked
-	classInbox  = "inbox-unavailable" // transient
+	classSource     = "unknown-source"    // permanent: a source bucket that nobody linked
+	classDeletesOff = "deletes-off"       // permanent: a deletion, which this receiver does not carry
+	classInbox      = "inbox-unavailable" // transient
 )
 
 // isRefusal tells what the receiver would not touch from what it could not do.
 func isRefusal(err error) bool {
-	return slices.Contains([]string{classSource, "url-refused"}, fault.Class(err))
+	return slices.Contains([]string{classSource, classDeletesOff, "url-refused"}, fault.Class(err))
 }
 
 func verifyClass(err error) string {

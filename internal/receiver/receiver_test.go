@@ -42,6 +42,7 @@ type engine struct {
 	urls    []string
 
 	segments []int // carried by PutSegment
+	deleted  []string
 }
 
 type answer struct {
@@ -54,6 +55,14 @@ func (e *engine) Put(_ context.Context, t *wire.Transfer, redelivered bool) (tra
 	defer e.mu.Unlock()
 	e.puts[t.Source.Key] = redelivered
 	e.urls = append(e.urls, t.URL.Reveal())
+	a := e.answers[t.Source.Key]
+	return a.result, a.err
+}
+
+func (e *engine) Delete(_ context.Context, t *wire.Transfer) (transfer.Result, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.deleted = append(e.deleted, t.Source.Key)
 	a := e.answers[t.Source.Key]
 	return a.result, a.err
 }
@@ -135,7 +144,7 @@ func newBench(answers map[string]answer) *bench {
 	}
 	logger := slog.New(slog.NewJSONHandler(&b.log, nil))
 	b.Receiver = &receiver.Receiver{
-		Engine: b.engine,
+		Engine: b.engine, MaxReceives: 20,
 		Guard: guardFunc(func(t *wire.Transfer) (secret.String, error) {
 			if strings.Contains(t.URL.Reveal(), "evil") {
 				return secret.String{}, fault.Permanentf("url-refused", "got host evil, expected another")
@@ -441,5 +450,74 @@ func TestANoopIsAnsweredAndChangesNothing(t *testing.T) {
 	}
 	if len(b.engine.puts) > 0 {
 		t.Error("a noop reached the engine")
+	}
+}
+
+func deletion(t *wire.Transfer) {
+	t.Op, t.URL, t.Source.ETag, t.Source.Size = wire.OpDelete, secret.String{}, "", 0
+}
+
+func TestADeletionIsCarriedWhereDeletesAreOn(t *testing.T) {
+	late := func(t *wire.Transfer) { // it needs no URL
+		deletion(t)
+		t.NotAfter = time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	}
+	b := newBench(map[string]answer{"k": {result: transfer.Result{Outcome: wire.Deleted}}})
+	b.Deletes = true
+	if failed := b.handle(t, batch(signed(t, "k", late))); len(failed) > 0 {
+		t.Errorf("got failures %v", failed)
+	}
+	if r := b.receipts(t)["k"]; r.Outcome != wire.Deleted || r.Op != wire.OpDelete || len(b.engine.puts) > 0 {
+		t.Errorf("got receipt %+v, puts %v", r, b.engine.puts)
+	}
+
+	b = newBench(nil)
+	b.handle(t, batch(signed(t, "k", late)))
+	if r := b.receipts(t)["k"]; r.Outcome != wire.Refused || r.Class != "deletes-off" || len(b.engine.deleted) > 0 {
+		t.Errorf("deletes off: got receipt %+v, deleted %v", r, b.engine.deleted)
+	}
+	if diff := cmp.Diff([]string{"deletes-off"}, b.dead()); diff != "" {
+		t.Errorf("dead letters: %s", diff)
+	}
+}
+
+func TestWhatWasUndoneIsAskedForBeforeTheMessageIsDone(t *testing.T) {
+	source := wire.Source{Region: "us-east-1", Bucket: "source", Key: "newer", ETag: "e", Sequencer: "9", EventTime: time.Now().UTC()}
+	answers := map[string]answer{"k": {result: transfer.Result{Outcome: wire.Superseded, Again: &source}}}
+	b := newBench(answers)
+	if failed := b.handle(t, batch(signed(t, "k", nil))); len(failed) > 0 {
+		t.Errorf("got failures %v", failed)
+	}
+	if r := b.receipts(t)["newer"]; r.Outcome != wire.Expired || !cmp.Equal(r.Source, source) {
+		t.Errorf("got receipt %+v, want one that asks for %+v", r, source)
+	}
+	if r := b.receipts(t)["k"]; r.Outcome != wire.Superseded {
+		t.Errorf("got receipt %+v", r)
+	}
+
+	b = newBench(answers)
+	b.queues.sendErr = errors.New("no queue")
+	if diff := cmp.Diff([]string{"m0"}, b.handle(t, batch(signed(t, "k", nil)))); diff != "" || len(b.receipts(t)) > 0 {
+		t.Errorf("nobody was asked: failures %s, receipts %v", diff, b.receipts(t))
+	}
+}
+
+func TestALastTryIsHandedBackInstead(t *testing.T) {
+	b := newBench(map[string]answer{"k": {err: fault.Transientf("destination-busy", "put: 503")}})
+	for receives, want := range map[string]bool{"18": false, "19": true, "20": true} {
+		event := batch(signed(t, "k", func(t *wire.Transfer) { t.Round = 3 }))
+		event.Records[0].Attributes = map[string]string{"ApproximateReceiveCount": receives}
+		failed := b.handle(t, event)
+		if (len(failed) == 0) != want {
+			t.Errorf("receive %s: got failures %v", receives, failed)
+		}
+		r, told := b.receipts(t)["k"]
+		if told != want || want && (r.Outcome != wire.Failed || !r.Retry || r.Class != "destination-busy" || r.Round != 3) {
+			t.Errorf("receive %s: got receipt %+v", receives, r)
+		}
+		b.queues.sent = map[string][]*sqs.SendMessageInput{}
+	}
+	if len(b.dead()) > 0 {
+		t.Errorf("dead letters: %v", b.dead())
 	}
 }

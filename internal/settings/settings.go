@@ -185,6 +185,21 @@ func Number(to *int, low, high int) Kind {
 	}}
 }
 
+// Flag is true or false. The command line gives text.
+func Flag(to *bool) Kind {
+	return Kind{Expected: "true or false", Set: func(value any) bool {
+		switch value {
+		case true, "true":
+			*to = true
+		case false, "false":
+			*to = false
+		default:
+			return false
+		}
+		return true
+	}}
+}
+
 // Span is a duration from low to high.
 func Span(to *time.Duration, low, high time.Duration) Kind {
 	return Kind{fmt.Sprintf("a duration from %s to %s, such as 45m", low, high), func(value any) bool {

@@ -143,6 +143,9 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(o.body)))
 		_, _ = w.Write(o.body)
 	case "Delete":
+		if r.URL.Query().Has("versionId") {
+			f.t.Errorf("delete of a version: %s", r.URL)
+		}
 		if f.objects[name] != nil && !f.condition(w, name, r.Header) {
 			return
 		}

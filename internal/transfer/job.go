@@ -9,7 +9,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
-// job is one call of Put.
+// job is one call of Put or Delete.
 type job struct {
 	*Engine
 	t *wire.Transfer
@@ -20,6 +20,9 @@ type job struct {
 	metadata     map[string]string // of the destination object
 	overflow     bool              // our entries had no room: the journal holds the order
 	order        *journal.Order    // what Advance returned; nil until then
+
+	announced bool         // the event is in the journal as the newest of its key, or was
+	again     *wire.Source // see Result.Again
 
 	finished, remaining int // parts
 	segments            []int

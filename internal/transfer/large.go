@@ -21,8 +21,14 @@ const uploadTries = 2
 // transfer's next delivery could not use.
 func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 	c, err := j.judge(ctx)
+	if err == nil {
+		err = j.peek(ctx)(ctx)
+	}
 	if err != nil {
 		return "", j.tidyEarlier(ctx, err)
+	}
+	if !j.Now().Before(j.t.NotAfter) {
+		return "", ended{wire.Expired, "the URL's time is over"}
 	}
 	u, err := j.open(ctx)
 	if err != nil {
@@ -68,7 +74,7 @@ func settled(err error) error {
 	switch {
 	case errors.Is(err, errDigest):
 		return fault.Transient(classDigest, err)
-	case errors.Is(err, errUploadLost):
+	case errors.Is(err, errUploadLost), errors.Is(err, errConflict):
 		return fault.Transient(classBusy, err)
 	default:
 		return err

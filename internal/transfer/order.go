@@ -29,49 +29,94 @@ func (c condition) headers() (ifMatch, ifNoneMatch *string) {
 	}
 }
 
-// judge looks at the destination's key and returns the condition under which it
-// may be written, or ended if this event or a newer one is there already. An
-// object that did not come by ferry is older than any event.
-func (j *job) judge(ctx context.Context) (condition, error) {
+// present is the object at the destination's key.
+type present struct {
+	etag       string
+	sequencer  string // of the event that brought it; empty: it did not come by ferry
+	sourceETag string
+	version    string // of the source
+	// promised says that the order record is of a write that this object does not
+	// bear out: one that is under way, or failed.
+	promised bool
+}
+
+// look returns the object at the destination's key, or nil if there is none.
+func (j *job) look(ctx context.Context) (*present, error) {
 	out, err := j.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &j.Bucket, Key: &j.key})
 	if notFound(err) {
-		return condition{}, nil
+		return nil, nil
 	}
 	if err != nil {
-		return condition{}, judgeError("look for the destination's object", err)
+		return nil, judgeError("look for the destination's object", err)
 	}
 	etag := aws.ToString(out.ETag)
 	if sequencer, ok := out.Metadata[MetaSequencer]; ok {
-		if err := j.compare(sequencer); err != nil {
-			return condition{}, err
-		}
-		return condition{etag: etag}, nil
+		return &present{
+			etag: etag, sequencer: sequencer,
+			sourceETag: out.Metadata[MetaSourceETag], version: out.Metadata[MetaSourceVersion],
+		}, nil
 	}
 	record, err := j.Journal.Order(ctx, j.Bucket, j.key)
-	if err != nil {
-		return condition{}, err
+	if err != nil || record == nil {
+		return &present{etag: etag}, err
 	}
-	if record != nil {
-		// An equal record that no object bears out is of a write that failed.
-		err := j.compare(record.Sequencer)
-		if end, ok := errors.AsType[ended](err); ok && (end.outcome == wire.Superseded || record.Written == etag) {
-			return condition{}, err
-		}
-	}
-	return condition{etag: etag}, nil
+	return &present{
+		etag: etag, sequencer: record.Sequencer, promised: record.Written != etag,
+		sourceETag: record.ETag, version: record.VersionID,
+	}, nil
 }
 
-// compare returns ended unless what is there is older than the job's event.
-func (j *job) compare(there string) error {
-	switch order := wire.CompareSequencers(there, j.t.Source.Sequencer); {
-	case order > 0:
-		return ended{wire.Superseded, "the destination has a newer event's object"}
-	case order == 0:
-		return ended{wire.Skipped, "the destination has this event's object"}
-	default:
-		return nil
-	}
+// shows reports whether the object is that of s, or of a later event.
+func (p *present) shows(s *wire.Source) bool {
+	return p != nil && !p.promised && (wire.CompareSequencers(p.sequencer, s.Sequencer) >= 0 || p.isVersion(s))
 }
+
+// isVersion reports whether the object is a copy of the version that s names. The
+// version "null" may be another object by now.
+func (p *present) isVersion(s *wire.Source) bool {
+	return !p.promised && p.sourceETag == s.ETag && p.version == s.VersionID && p.version != "" && p.version != "null"
+}
+
+// judge looks at the destination's key and returns the condition under which it
+// may be written, or ended if this event's object, the version it names or a newer
+// event's object is there already. An object that did not come by ferry is older
+// than any event.
+func (j *job) judge(ctx context.Context) (condition, error) {
+	there, err := j.look(ctx)
+	if err != nil || there == nil {
+		return condition{}, err
+	}
+	c := condition{etag: there.etag}
+	switch order := wire.CompareSequencers(there.sequencer, j.t.Source.Sequencer); {
+	case order > 0 && there.promised:
+		return c, j.giveWay(ctx)
+	case order > 0:
+		return c, errNewer
+	case order == 0 && there.promised: // it may be this event's all the same
+		if err := j.giveWay(ctx); !errors.Is(err, errNewer) {
+			return c, err
+		}
+		return c, nil
+	case order == 0:
+		return c, ended{wire.Skipped, "the destination has this event's object"}
+	case !there.isVersion(&j.t.Source):
+		return c, nil
+	case j.announced:
+		return c, ended{wire.Skipped, "the destination has this version"}
+	}
+	// It came with an older event. It may stay if what lies between the two knows of
+	// this one, so that is announced before the look that counts.
+	if err := j.announce(ctx); err != nil {
+		return c, err
+	}
+	return j.judge(ctx)
+}
+
+// How a transfer ends in favour of a newer event.
+var (
+	errNewer   = ended{wire.Superseded, "the destination has a newer event's object"}
+	errYielded = ended{wire.Superseded, "a newer event of the key has arrived"}
+)
 
 // commitRounds bounds how often a lost race for a key is judged again.
 const commitRounds = 8
@@ -84,18 +129,7 @@ func (j *job) commit(ctx context.Context, c condition, write func(condition) (st
 	}
 	var err error
 	for round := 1; round <= commitRounds; round++ {
-		if j.HeadThenWrite {
-			if _, err := j.judge(ctx); err != nil {
-				return err
-			}
-			c = condition{none: true}
-		}
-		var etag string
-		if etag, err = write(c); err == nil {
-			j.confirm(ctx, etag)
-			return nil
-		}
-		if !errors.Is(err, errConflict) {
+		if err = j.place(ctx, c, write); !errors.Is(err, errConflict) {
 			return err
 		}
 		if j.pause(ctx, round, 0) != nil {
@@ -107,6 +141,32 @@ func (j *job) commit(ctx context.Context, c condition, write func(condition) (st
 		}
 	}
 	return fault.Transient(classBusy, err)
+}
+
+// place is one round of commit. A write to a key without an object is announced
+// only where others are: nothing else can take it for what was there before.
+func (j *job) place(ctx context.Context, c condition, write func(condition) (string, error)) error {
+	if j.HeadThenWrite {
+		var err error
+		if c, err = j.judge(ctx); err != nil {
+			return err
+		}
+	}
+	if c.etag != "" {
+		if err := j.announce(ctx); err != nil {
+			return err
+		}
+	}
+	c.none = j.HeadThenWrite
+	etag, err := write(c)
+	if err != nil {
+		return err
+	}
+	j.confirm(ctx, etag)
+	if !j.announced && !j.Deletes {
+		return nil
+	}
+	return j.stands(ctx)
 }
 
 // advance puts the order into the journal where the object has no room for it.
@@ -122,7 +182,7 @@ func (j *job) advance(ctx context.Context) error {
 		return err
 	}
 	if wire.CompareSequencers(record.Sequencer, s.Sequencer) > 0 {
-		return j.compare(record.Sequencer)
+		return j.giveWay(ctx)
 	}
 	j.order = record
 	return nil

@@ -36,12 +36,13 @@ var (
 	firstSeed = flag.Uint64("schedule", 0, "the first of them, to repeat a failure")
 )
 
-// TestOrderModel runs random schedules: versions of one key, delivered several
-// times and at once, small and in parts, with and without room for our metadata,
-// from a source with and without versioning, with deliveries killed between any
-// two calls and delivered again. One call happens at a time, and which one is
-// drawn. Against each schedule stands the reference model, which is one line: the
-// destination only ever moves to a newer version, and ends at the newest.
+// TestOrderModel runs random schedules: versions and deletions of one key,
+// delivered several times and at once, small and in parts, with and without room
+// for our metadata, from a bucket with and without versioning, with deliveries killed between any two calls and delivered again. One call happens at
+// a time, and which one is drawn. Half of the destinations make ETags of the bytes,
+// as S3 mostly does, and then bytes come back. Against each schedule stands the
+// reference model, which is one line: the end is that of the newest event. Where
+// ETags differ, no version is ever overwritten by an older one either.
 func TestOrderModel(t *testing.T) {
 	for seed := *firstSeed; seed < *firstSeed+uint64(*schedules); seed++ {
 		synctest.Test(t, func(t *testing.T) { newSchedule(seed).run(t) })
@@ -51,13 +52,31 @@ func TestOrderModel(t *testing.T) {
 	}
 }
 
+// TestOrderModelHeadThenWrite is what is left without conditional writes: order
+// holds as long as the deliveries of a key come one after the other.
+func TestOrderModelHeadThenWrite(t *testing.T) {
+	for seed := *firstSeed; seed < *firstSeed+uint64(*schedules)/4; seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			w := newSchedule(seed)
+			w.headThenWrite = true
+			w.run(t)
+		})
+		if t.Failed() {
+			t.Fatalf("to repeat it: go test ./internal/transfer -run OrderModelHeadThenWrite -schedules 4 -schedule %d", seed)
+		}
+	}
+}
+
 // schedule is one world: a source, a destination with its journal, and the
 // deliveries under way.
 type schedule struct {
-	rng       *rand.Rand
-	versioned bool
-	versions  []*edition
-	current   int // index of the source's newest version so far
+	rng           *rand.Rand
+	versioned     bool // the source
+	deletes       bool
+	byBytes       bool // ETags are of the bytes
+	headThenWrite bool // no conditions, and one delivery at a time without kills
+	versions      []*edition
+	current       int // index of the source's newest event so far
 
 	mu      sync.Mutex
 	waiting []*call // calls that want to happen
@@ -69,7 +88,7 @@ type schedule struct {
 	broken  error // what the model forbids
 }
 
-// edition is one version of the key at the source.
+// edition is one event of the key at the source.
 type edition struct {
 	transfer   *wire.Transfer
 	body       []byte
@@ -112,13 +131,13 @@ var errKilled = errors.New("killed")
 func newSchedule(seed uint64) *schedule {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := &schedule{
-		rng: rng, versioned: rng.IntN(2) == 0,
+		rng: rng, versioned: rng.IntN(2) == 0, deletes: rng.IntN(3) > 0, byBytes: rng.IntN(2) == 0,
 		objects: map[string]modelObject{}, uploads: map[string]*openUpload{},
 	}
-	sizes := []int{5, 8, 20, 20}
+	sizes := []int{5, 8, 20, 20, 6}
 	sizes[rng.IntN(len(sizes))] = 0 // one at most: bodies tell versions apart
 	rng.Shuffle(len(sizes), func(i, j int) { sizes[i], sizes[j] = sizes[j], sizes[i] })
-	for i := range 2 + rng.IntN(3) {
+	for i := range 2 + rng.IntN(4) {
 		e := &edition{body: bytes.Repeat([]byte{byte('a' + i)}, sizes[i]), deliveries: 1 + rng.IntN(2)}
 		e.transfer = &wire.Transfer{
 			Op: wire.OpPut, URL: secret.New(fmt.Sprintf("http://source/%d", i)), NotAfter: time.Now().Add(1000 * time.Hour),
@@ -133,17 +152,43 @@ func newSchedule(seed uint64) *schedule {
 		if rng.IntN(4) == 0 { // the user's metadata leaves no room for ours
 			e.transfer.Object.Metadata = map[string]string{"long": strings.Repeat("x", 2000)}
 		}
-		e.transfer.ID = wire.ID(wire.OpPut, e.transfer.Source)
+		w.vary(e, i)
+		e.transfer.ID = wire.ID(e.transfer.Op, e.transfer.Source)
 		w.versions = append(w.versions, e)
 	}
 	return w
+}
+
+// vary makes some events deletions, and has some bring back what was there before:
+// its version, where there are versions, or just its bytes.
+func (w *schedule) vary(e *edition, i int) {
+	source := &e.transfer.Source
+	switch {
+	case w.deletes && i > 0 && w.rng.IntN(3) == 0:
+		e.transfer.Op, e.transfer.URL, e.transfer.Object, e.body = wire.OpDelete, secret.String{}, wire.Object{}, nil
+		source.ETag, source.Size = "", 0
+	case w.byBytes && i > 1 && w.rng.IntN(2) == 0:
+		before := w.versions[w.rng.IntN(i)]
+		if before.transfer.Op != wire.OpPut {
+			return
+		}
+		e.body, source.ETag, source.Size = before.body, before.transfer.Source.ETag, int64(len(before.body))
+		if w.deletes && w.rng.IntN(2) == 0 {
+			source.VersionID, e.transfer.Object = before.transfer.Source.VersionID, before.transfer.Object
+		}
+	}
 }
 
 func (w *schedule) run(t *testing.T) {
 	engine := transfer.New(transfer.Options{
 		S3: w, Bucket: "destination", Journal: journal.New(w, "journal"), HTTP: &http.Client{Transport: w},
 		Connections: 3, PartSize: 8, Memory: 64, Attempts: 2, Backoff: time.Millisecond, MaxBackoff: time.Second,
+		Deletes: w.deletes, HeadThenWrite: w.headThenWrite,
 	})
+	atOnce := 4
+	if w.headThenWrite {
+		atOnce = 1
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var under []*delivery
@@ -165,13 +210,13 @@ func (w *schedule) run(t *testing.T) {
 		}
 		due := w.due()
 		switch choice := w.rng.IntN(20); {
-		case len(due) > 0 && len(under) < 4 && (choice < 5 || len(under) == 0):
+		case len(due) > 0 && len(under) < atOnce && (choice < 5 || len(under) == 0):
 			under = append(under, w.deliver(ctx, engine, due[w.rng.IntN(len(due))]))
 		case choice == 19 && w.current < len(w.versions)-1:
 			w.mu.Lock()
 			w.current++ // the source is overwritten
 			w.mu.Unlock()
-		case choice == 18 && len(calls) > 0 && w.rng.IntN(3) == 0:
+		case choice == 18 && len(calls) > 0 && w.rng.IntN(3) == 0 && !w.headThenWrite:
 			w.kill(calls[w.rng.IntN(len(calls))].delivery)
 		case len(calls) > 0:
 			w.release(calls[w.rng.IntN(len(calls))])
@@ -198,11 +243,17 @@ func (w *schedule) deliver(ctx context.Context, engine *transfer.Engine, e *edit
 	d := &delivery{edition: e}
 	redelivered := e.done || w.rng.IntN(2) == 0
 	e.deliveries--
-	w.trace = append(w.trace, "deliver "+e.transfer.Source.Sequencer)
+	w.trace = append(w.trace, fmt.Sprintf("deliver %s of %s %.1s", e.transfer.Op, e.transfer.Source.Sequencer, e.body))
 	go func() {
 		t := *e.transfer
 		ctx := context.WithValue(ctx, deliveryKey{}, d)
-		result, err := engine.Put(ctx, &t, redelivered)
+		var result transfer.Result
+		var err error
+		if t.Op == wire.OpDelete {
+			result, err = engine.Delete(ctx, &t)
+		} else {
+			result, err = engine.Put(ctx, &t, redelivered)
+		}
 		if err == nil && result.Told != nil {
 			err = result.Told(ctx)
 		}
@@ -221,6 +272,14 @@ func (w *schedule) settle(d *delivery) {
 		return
 	}
 	d.edition.done = true
+	if again := d.result.Again; again != nil {
+		w.trace = append(w.trace, "again "+again.Sequencer)
+		for _, e := range w.versions {
+			if e.transfer.Source.Sequencer == again.Sequencer {
+				e.deliveries++
+			}
+		}
+	}
 }
 
 func (w *schedule) release(c *call) {
@@ -262,8 +321,8 @@ func (w *schedule) abandon(under []*delivery) {
 func (w *schedule) check(t *testing.T) {
 	newest := w.versions[len(w.versions)-1]
 	got, ok := w.objects["destination/key"]
-	if !ok || !bytes.Equal(got.body, newest.body) {
-		t.Errorf("the destination has %q, want %q\n%s", got.body, newest.body, strings.Join(w.trace, "\n"))
+	if want := newest.transfer.Op == wire.OpPut; ok != want || !bytes.Equal(got.body, newest.body) {
+		t.Errorf("the destination has %v %q, want %v %q\n%s", ok, got.body, want, newest.body, strings.Join(w.trace, "\n"))
 	}
 	// Only a delivery killed right after it created an upload can leave that open.
 	if len(w.uploads) > w.kills {
@@ -314,11 +373,17 @@ func (w *schedule) write(name string, o modelObject, ifMatch, ifNoneMatch *strin
 	if ifNoneMatch != nil && exists || ifMatch != nil && (!exists || *ifMatch != there.etag) {
 		return "", apiError(http.StatusPreconditionFailed, "PreconditionFailed")
 	}
-	if before, after := w.rank(there.body, exists), w.rank(o.body, true); name == "destination/key" && after < before {
+	if before, after := w.rank(there.body, exists), w.rank(o.body, true); name == "destination/key" && !w.byBytes && after < before {
 		w.broken = fmt.Errorf("version %d was overwritten by version %d", before, after)
+	}
+	if w.headThenWrite && name == "destination/key" && (ifMatch != nil || ifNoneMatch != nil) {
+		w.broken = errors.New("a write has a condition")
 	}
 	w.serial++
 	o.etag = fmt.Sprintf(`"%d"`, w.serial)
+	if w.byBytes {
+		o.etag = fmt.Sprintf(`"%x"`, crc64nvme.Checksum(o.body))
+	}
 	w.objects[name] = o
 	return o.etag, nil
 }
@@ -328,7 +393,7 @@ func (w *schedule) rank(body []byte, exists bool) int {
 	if !exists {
 		return -1
 	}
-	return slices.IndexFunc(w.versions, func(e *edition) bool { return bytes.Equal(e.body, body) })
+	return slices.IndexFunc(w.versions, func(e *edition) bool { return e.transfer.Op == wire.OpPut && bytes.Equal(e.body, body) })
 }
 
 // RoundTrip is the source.
@@ -347,10 +412,14 @@ func (w *schedule) RoundTrip(r *http.Request) (*http.Response, error) {
 			StatusCode: status, Header: header, ContentLength: int64(len(body)), Body: io.NopCloser(bytes.NewReader(body)), Request: r,
 		}, nil
 	}
-	if !w.versioned && i != w.current {
+	e, now := w.versions[i], w.versions[w.current].transfer
+	switch {
+	case w.versioned: // every version is still there
+	case now.Op == wire.OpDelete:
+		return answer(http.StatusNotFound, http.Header{}, []byte(`<Error><Code>NoSuchKey</Code></Error>`))
+	case now.Source.ETag != e.transfer.Source.ETag:
 		return answer(http.StatusPreconditionFailed, http.Header{}, []byte(`<Error><Code>PreconditionFailed</Code></Error>`))
 	}
-	e := w.versions[i]
 	header := http.Header{"Etag": {`"` + e.transfer.Source.ETag + `"`}}
 	var from, to int
 	if _, err := fmt.Sscanf(r.Header.Get("Range"), "bytes=%d-%d", &from, &to); err != nil {
@@ -401,14 +470,22 @@ func (w *schedule) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...fu
 }
 
 func (w *schedule) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput, _ ...func(*s3.Options)) (*s3.DeleteObjectOutput, error) {
-	if err := w.enter(ctx, "DELETE "+*in.Key); err != nil {
+	if err := w.enter(ctx, "DELETE "+*in.Bucket+"/"+*in.Key); err != nil {
 		return nil, err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	name := *in.Bucket + "/" + *in.Key
-	if o, ok := w.objects[name]; ok && in.IfMatch != nil && *in.IfMatch != o.etag {
+	there, exists := w.objects[name]
+	switch {
+	case in.VersionId != nil:
+		w.broken = errors.New("a version was deleted for good")
+	case in.IfMatch != nil && !exists:
+		return nil, apiError(http.StatusNotFound, "NoSuchKey")
+	case in.IfMatch != nil && *in.IfMatch != there.etag:
 		return nil, apiError(http.StatusPreconditionFailed, "PreconditionFailed")
+	case name == "destination/key" && (in.IfMatch == nil) != w.headThenWrite:
+		w.broken = fmt.Errorf("a deletion under the condition %v", in.IfMatch)
 	}
 	delete(w.objects, name)
 	return &s3.DeleteObjectOutput{}, nil

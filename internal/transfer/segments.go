@@ -53,7 +53,7 @@ func (e *Engine) PutSegment(ctx context.Context, t *wire.Transfer, n int) (Resul
 	work, cancel := checkpointed(ctx)
 	defer cancel()
 	verified, err := j.segment(ctx, work, n)
-	return j.result(work, verified, err)
+	return j.result(ctx, work, verified, err)
 }
 
 // segment carries one segment and ends the transfer where that falls to it.

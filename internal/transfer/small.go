@@ -16,7 +16,8 @@ import (
 const digestTries = 3
 
 // small carries an object of at most one part: one GET (more where one alone
-// would be slow), one conditional PUT.
+// would be slow), one conditional PUT; with deletions, a look at the journal beside
+// the one and after the other.
 func (j *job) small(ctx, work context.Context, redelivered bool) (wire.Verified, error) {
 	var c condition
 	if redelivered {
@@ -25,14 +26,22 @@ func (j *job) small(ctx, work context.Context, redelivered bool) (wire.Verified,
 			return "", err
 		}
 	}
+	peeking, stop := context.WithCancel(ctx)
+	defer stop()
+	peeked := j.peek(peeking)
 	buf, err := j.memory.take(work, j.t.Source.Size)
 	if err != nil {
 		return "", err
 	}
 	defer j.memory.give(buf)
-	for range digestTries {
+	for try := range digestTries {
 		if err := j.pull(work, 0, buf); err != nil {
 			return "", err
+		}
+		if try == 0 {
+			if err := peeked(ctx); err != nil {
+				return "", err
+			}
 		}
 		sum, verified := j.prove(buf)
 		err = j.commit(ctx, c, func(c condition) (string, error) { return j.put(ctx, c, sum, buf) })

@@ -55,8 +55,13 @@ type Options struct {
 	StallWindow time.Duration // a connection slower than StallFloor over this is given up
 	StallFloor  int64         // bytes per second
 
-	// HeadThenWrite is for a destination without conditional writes: it is
-	// asked before each write instead, which leaves a gap for a race.
+	// Deletes says that there are deletions too: each put then also looks for one
+	// that came before it.
+	Deletes bool
+
+	// HeadThenWrite is for a destination without conditional writes and deletes: it
+	// is asked before each instead, which keeps order only as long as no two
+	// transfers of a key are under way at once.
 	HeadThenWrite bool
 
 	Now func() time.Time
@@ -108,7 +113,7 @@ func New(o Options) *Engine {
 
 // Result is what a delivery has done.
 type Result struct {
-	Outcome  wire.Outcome  // copied, skipped, superseded, gone or expired; empty: others carry it on
+	Outcome  wire.Outcome  // copied, skipped, superseded, gone, expired or deleted; empty: others carry it on
 	Bytes    int64         // of the object if copied, else 0
 	Verified wire.Verified // if copied
 
@@ -120,6 +125,10 @@ type Result struct {
 	// error beside this Result, is safe. Until it has succeeded the delivery does
 	// not count as done.
 	Told func(context.Context) error
+
+	// Again names a newer put whose object this delivery may have undone. It has to
+	// be asked for, whatever the outcome, before the delivery counts as done.
+	Again *wire.Source
 
 	// Residue is what no other delivery could tidy up either. The buckets' lifecycle rules take it; it is worth a line of log.
 	Residue error
@@ -180,12 +189,13 @@ func (e *Engine) Put(ctx context.Context, t *wire.Transfer, redelivered bool) (R
 	} else {
 		verified, err = j.large(ctx, work)
 	}
-	return j.result(work, verified, err)
+	return j.result(ctx, work, verified, err)
 }
 
 // result is what the caller of Put or PutSegment gets.
-func (j *job) result(work context.Context, verified wire.Verified, err error) (Result, error) {
-	r := Result{Residue: j.residue, Segments: j.segments, Told: j.told}
+func (j *job) result(ctx, work context.Context, verified wire.Verified, err error) (Result, error) {
+	err = j.lookBack(ctx, err)
+	r := Result{Residue: j.residue, Segments: j.segments, Told: j.told, Again: j.again}
 	if err == nil {
 		r.Outcome, r.Bytes, r.Verified = wire.Copied, j.t.Source.Size, verified
 		return r, nil
@@ -201,6 +211,25 @@ func (j *job) result(work context.Context, verified wire.Verified, err error) (R
 		return r, &Unfinished{Parts: j.finished, Remaining: j.remaining, Err: context.Cause(work)}
 	}
 	return r, fmt.Errorf("put %q: %w", j.t.Source.Key, err)
+}
+
+// lookBack returns how a put that ends with err really ends. What it leaves at the
+// destination, or what an earlier delivery left there, must stand in the order.
+func (j *job) lookBack(ctx context.Context, err error) error {
+	end, ok := errors.AsType[ended](err)
+	switch {
+	case !ok || end.outcome == wire.Expired || end == errNewer || end == errYielded:
+		return err
+	case end.outcome == wire.Skipped:
+		if lost := j.stands(ctx); lost != nil {
+			return settled(lost)
+		}
+	default:
+		if way := j.giveWay(ctx); !errors.Is(way, errNewer) {
+			return way
+		}
+	}
+	return err
 }
 
 // checkpointed returns a context for pulls: it ends before ctx by what storing

@@ -104,6 +104,10 @@ func withSequencer(s string) func(*wire.Transfer) {
 	return func(t *wire.Transfer) { t.Source.Sequencer = s }
 }
 
+func withVersion(id string) func(*wire.Transfer) {
+	return func(t *wire.Transfer) { t.Source.VersionID = id }
+}
+
 // put expects t to end with the outcome.
 func (f *ferry) put(t *wire.Transfer, redelivered bool, want wire.Outcome) transfer.Result {
 	f.Helper()
@@ -315,7 +319,7 @@ func TestRedeliveredCostsOneHead(t *testing.T) {
 	f.put(f.transfer(), false, wire.Copied)
 	f.dst.requests()
 	f.put(f.transfer(), true, wire.Skipped)
-	f.asked("Head")
+	f.asked("Head", "journalGet")
 	if got := len(f.src.asks()); got != 1 {
 		t.Errorf("%d GETs in all, want 1", got)
 	}
@@ -324,7 +328,7 @@ func TestRedeliveredCostsOneHead(t *testing.T) {
 	f.put(f.transfer(), false, wire.Copied)
 	f.dst.requests()
 	f.put(f.transfer(), true, wire.Skipped)
-	f.asked("Head", "journalGet")
+	f.asked("Head", "journalGet", "journalGet")
 	if got := len(f.src.asks()); got != 4 {
 		t.Errorf("%d GETs in all, want 4", got)
 	}
@@ -447,9 +451,9 @@ func TestOverflowingOrderLivesInTheJournal(t *testing.T) {
 		if got := f.src.bytesSent(); got != sent {
 			t.Errorf("size %d: %d bytes pulled for nothing", size, got-sent)
 		}
-		f.put(f.transfer(withSequencer("11")), true, wire.Copied) // fits, and is newer
-		f.put(f.transfer(big, withSequencer("12")), true, wire.Copied)
-		f.put(f.transfer(withSequencer("11")), true, wire.Superseded)
+		f.put(f.transfer(withSequencer("11"), withVersion("v2")), true, wire.Copied) // fits, and is newer
+		f.put(f.transfer(big, withSequencer("12"), withVersion("v3")), true, wire.Copied)
+		f.put(f.transfer(withSequencer("11"), withVersion("v2")), true, wire.Superseded)
 		f.arrived()
 	}
 }
