@@ -148,7 +148,7 @@ func (r *run) page(ctx context.Context, objects []listing.Object) (queued int, e
 		}
 		done.Queued++
 		done.Bytes += object.Size
-		messages = append(messages, outbox.Message{Body: event.Encode(source)})
+		messages = append(messages, outbox.Message{Body: event.Encode(wire.OpPut, source)})
 	}
 	for chunk := range slices.Chunk(messages, cmp.Or(r.Rate, max(1, len(messages)))) {
 		if err := r.limit.WaitN(ctx, len(chunk)); err != nil {

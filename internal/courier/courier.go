@@ -1,8 +1,9 @@
 // Package courier fetches the receipts from the mailbox: it logs and counts what
-// became of the transfers, and has those that expired sent again.
+// became of the transfers, and has those sent again that expired or may yet succeed.
 package courier
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,8 +29,15 @@ import (
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
-// malformed is the class of a receipt that cannot be read.
-const malformed = "malformed-receipt"
+// Classes of what goes to the dead-letter queue.
+const (
+	malformed = "malformed-receipt" // a receipt that cannot be read
+	exhausted = "rounds-exhausted"  // an event that was sent often enough
+)
+
+// DefaultMaxRounds is a round an hour, the longest life of a URL, for the 14 days
+// that a queue keeps a message, and some more.
+const DefaultMaxRounds = 400
 
 const (
 	// loops is how many requests for receipts are under way at once.
@@ -47,9 +55,13 @@ type Courier struct {
 	HTTP   *http.Client // to the mailbox API
 	SQS    SQS
 	Pace   Pace
-	Outbox *settle.Queue // receipts that cannot be read go to its dead-letter queue
+	Outbox *settle.Queue // receipts that cannot be read, and what is given up, go to its dead-letter queue
 	Log    *slog.Logger
 	Name   string // of the sender, in metrics
+
+	// MaxRounds is how often a transfer is sent again, at most wire.MaxRound; 0 is
+	// DefaultMaxRounds.
+	MaxRounds int
 }
 
 // SQS is what a Courier asks of *sqs.Client beside what settle does.
@@ -191,12 +203,19 @@ func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, round *tall
 				continue
 			}
 			round.unreadable()
-		case receipt.Outcome == wire.Expired:
-			again = append(again, requeued{m.Handle, receipt})
-			continue
-		default:
+		case receipt.Outcome != wire.Expired && !receipt.Retry:
 			c.tell(ctx, receipt)
 			round.add(receipt)
+		case receipt.Round >= cmp.Or(c.MaxRounds, DefaultMaxRounds):
+			if err := c.giveUp(ctx, receipt); err != nil {
+				failures = append(failures, err)
+				continue
+			}
+			c.tell(ctx, receipt)
+			round.add(receipt)
+		default:
+			again = append(again, requeued{m.Handle, receipt})
+			continue
 		}
 		done = append(done, m.Handle)
 	}
@@ -214,6 +233,23 @@ func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, round *tall
 	return true, errors.Join(failures...)
 }
 
+// giveUp puts the event of a transfer that was sent too often on the outbox's
+// dead-letter queue, from where it can be sent anew.
+func (c *Courier) giveUp(ctx context.Context, r wire.Receipt) error {
+	why := fmt.Errorf("sent %d times, the last ended as %s (%s: %s): mend that, then redrive", r.Round+1, r.Outcome, r.Class, r.Reason)
+	return c.Outbox.Bury(ctx, events.SQSMessage{Body: event.Encode(r.Op, r.Source)}, fault.Permanent(exhausted, why))
+}
+
+// pause is how long the event of a transfer stays hidden in the outbox. A URL that
+// died first does so by the hour; whatever else failed needs time.
+func pause(r wire.Receipt) time.Duration {
+	const most, doublings = 900 * time.Second, 10 // SQS's limit
+	if r.Outcome == wire.Expired && r.Round == 0 {
+		return 0
+	}
+	return min(most, time.Second<<min(r.Round, doublings))
+}
+
 // requeued is a receipt whose transfer has to be sent again.
 type requeued struct {
 	handle  string
@@ -229,7 +265,8 @@ func (c *Courier) requeue(ctx context.Context, receipts []requeued) ([]requeued,
 	entries := make([]types.SendMessageBatchRequestEntry, len(receipts))
 	for i, r := range receipts {
 		entries[i] = types.SendMessageBatchRequestEntry{
-			Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(event.Encode(r.receipt.Source)),
+			Id: aws.String(strconv.Itoa(i)), MessageBody: aws.String(event.Encode(r.receipt.Op, r.receipt.Source)),
+			DelaySeconds: int32(pause(r.receipt) / time.Second), //nolint:gosec // at most 900
 			MessageAttributes: map[string]types.MessageAttributeValue{event.RoundAttribute: {
 				DataType: aws.String("Number"), StringValue: aws.String(strconv.Itoa(min(r.receipt.Round+1, wire.MaxRound))),
 			}},
@@ -237,7 +274,7 @@ func (c *Courier) requeue(ctx context.Context, receipts []requeued) ([]requeued,
 	}
 	out, err := c.SQS.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: aws.String(c.Outbox.URL), Entries: entries})
 	if err != nil {
-		return nil, fmt.Errorf("put %d expired transfers back into the outbox: %w", len(receipts), err)
+		return nil, fmt.Errorf("put %d transfers back into the outbox: %w", len(receipts), err)
 	}
 	var sent []requeued
 	for _, ok := range out.Successful {
@@ -246,7 +283,7 @@ func (c *Courier) requeue(ctx context.Context, receipts []requeued) ([]requeued,
 		}
 	}
 	if n := len(receipts) - len(sent); n > 0 {
-		err = fmt.Errorf("put %d expired transfers back into the outbox: %d were not taken", len(receipts), n)
+		err = fmt.Errorf("put %d transfers back into the outbox: %d were not taken", len(receipts), n)
 	}
 	return sent, err
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,12 +44,17 @@ type queues struct {
 	steps  *[]string // what happened, in order
 	outbox []string
 	rounds []string // of the events in the outbox
+	delays []int32
+	before func() error
 	dead   []*sqs.SendMessageInput
 	refuse func(body string) bool // an entry of a batch
 	err    error                  // of every call
 }
 
 func (q *queues) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInput, _ ...func(*sqs.Options)) (*sqs.SendMessageBatchOutput, error) {
+	if err := q.cut(); err != nil {
+		return nil, err
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if *in.QueueUrl != "the-outbox" {
@@ -64,6 +70,7 @@ func (q *queues) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInp
 			continue
 		}
 		q.outbox = append(q.outbox, *e.MessageBody)
+		q.delays = append(q.delays, e.DelaySeconds)
 		q.rounds = append(q.rounds, aws.ToString(e.MessageAttributes[event.RoundAttribute].StringValue))
 		out.Successful = append(out.Successful, types.SendMessageBatchResultEntry{Id: e.Id})
 	}
@@ -71,7 +78,20 @@ func (q *queues) SendMessageBatch(_ context.Context, in *sqs.SendMessageBatchInp
 	return &out, nil
 }
 
+// cut counts a call, which fails from a certain one on.
+func (q *queues) cut() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.before == nil {
+		return nil
+	}
+	return q.before()
+}
+
 func (q *queues) SendMessage(_ context.Context, in *sqs.SendMessageInput, _ ...func(*sqs.Options)) (*sqs.SendMessageOutput, error) {
+	if err := q.cut(); err != nil {
+		return nil, err
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err != nil {
@@ -258,6 +278,113 @@ func TestExpiredIsSentAgainBeforeItIsDeleted(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"1"}, q.rounds); diff != "" {
 		t.Errorf("rounds (-want +got):\n%s", diff)
+	}
+}
+
+func TestWhatMayYetSucceedIsSentAgainLaterAndLater(t *testing.T) {
+	for _, tc := range []struct {
+		outcome wire.Outcome
+		round   int
+		want    int32 // seconds, -1: it is a dead letter
+	}{
+		{wire.Expired, 0, 0}, {wire.Expired, 1, 2}, {wire.Expired, 399, 900}, {wire.Expired, 400, -1},
+		{wire.Failed, 0, 1}, {wire.Failed, 6, 64}, {wire.Failed, 10, 900}, {wire.Failed, 401, -1},
+	} {
+		for _, op := range []wire.Op{wire.OpPut, wire.OpDelete} {
+			if op == wire.OpDelete && tc.outcome == wire.Expired {
+				continue
+			}
+			c, api, q, _ := newCourier(t)
+			body, source := receipt(t, "k", tc.outcome)
+			r, err := wire.DecodeReceipt(body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Op, r.Round, r.Retry = op, tc.round, tc.outcome == wire.Failed; op == wire.OpDelete {
+				r.Source.ETag, r.Source.Size = "", 0
+			}
+			r.ID, r.Class, r.Reason = wire.ID(op, r.Source), "destination-busy", "put: 503"
+			if body, err = wire.EncodeReceipt(r); err != nil {
+				t.Fatal(err)
+			}
+			api.Put(body)
+			if err := c.Handle(t.Context()); err != nil || len(api.Left()) > 0 {
+				t.Fatalf("%+v: got %v, receipts left: %v", tc, err, api.Left())
+			}
+			event := event.Encode(op, r.Source)
+			if tc.want < 0 {
+				if len(q.dead) != 1 || *q.dead[0].MessageBody != event || len(q.outbox) > 0 ||
+					*q.dead[0].MessageAttributes[settle.ClassAttribute].StringValue != "rounds-exhausted" ||
+					!strings.Contains(*q.dead[0].MessageAttributes[settle.ReasonAttribute].StringValue, string(tc.outcome)) {
+					t.Errorf("%+v: got dead letters %+v and events %v", tc, q.dead, q.outbox)
+				}
+				continue
+			}
+			if len(q.dead) > 0 || len(q.outbox) != 1 || q.outbox[0] != event || q.delays[0] != tc.want || q.rounds[0] != strconv.Itoa(tc.round+1) {
+				t.Errorf("%+v: got events %v after %v s, rounds %v, dead letters %v, source %v", tc, q.outbox, q.delays, q.rounds, q.dead, source)
+			}
+		}
+	}
+}
+
+// A courier that is cut off at any call has lost no receipt, and the next one ends
+// what it began.
+func TestACourierCutOffAtAnyCallLosesNothing(t *testing.T) {
+	for cut := 1; ; cut++ {
+		c, api, q, _ := newCourier(t)
+		want := map[string]bool{}
+		for i, outcome := range []wire.Outcome{wire.Expired, wire.Copied, wire.Expired} {
+			body, source := receipt(t, strconv.Itoa(i), outcome)
+			api.Put(body)
+			if outcome == wire.Expired {
+				want[event.Encode(wire.OpPut, source)] = true
+			}
+		}
+		worn, _ := receipt(t, "worn", wire.Expired)
+		worn = strings.Replace(worn, `"op":"put",`, `"op":"put","round":400,`, 1)
+		api.Put("hello", worn)
+
+		ctx, stop := context.WithCancel(t.Context())
+		calls := 0
+		q.before = func() error { // of SQS, and of the API through its Fault
+			if calls++; calls >= cut {
+				stop()
+				return errors.New("cut off")
+			}
+			return nil
+		}
+		api.Fault = func(string, []byte) *mailboxtest.Answer {
+			if q.cut() != nil {
+				return &mailboxtest.Answer{Status: 503}
+			}
+			return nil
+		}
+		_ = c.Handle(ctx)
+		stop()
+		q.mu.Lock()
+		over := calls < cut
+		q.mu.Unlock()
+		next, nextAPI, nextQueues, _ := newCourier(t) // sees what was left, once its lease is over
+		nextAPI.Put(api.Left()...)
+		if err := next.Handle(t.Context()); err != nil {
+			t.Fatalf("cut at call %d: the next round: %v", cut, err)
+		}
+		for _, body := range slices.Concat(q.outbox, nextQueues.outbox) {
+			delete(want, body)
+		}
+		dead := map[string]bool{}
+		for _, m := range slices.Concat(q.dead, nextQueues.dead) {
+			dead[*m.MessageAttributes[settle.ClassAttribute].StringValue] = true
+		}
+		if len(want) > 0 || len(nextAPI.Left()) > 0 || !dead[malformed] || !dead[exhausted] {
+			t.Errorf("cut at call %d: events lost %v, receipts left %v, dead letters %v", cut, want, nextAPI.Left(), dead)
+		}
+		if over {
+			if cut < 5 {
+				t.Errorf("only %d calls were cut", cut)
+			}
+			return
+		}
 	}
 }
 

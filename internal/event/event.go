@@ -27,6 +27,8 @@ const Malformed = "malformed-event"
 const (
 	testEvent     = "s3:TestEvent"   // sent once when a notification is configured
 	created       = "ObjectCreated:" // prefix of the names that carry an object
+	removed       = "ObjectRemoved:"
+	markerCreated = "DeleteMarkerCreated"
 	bridgeCreated = "Object Created"
 )
 
@@ -161,11 +163,18 @@ func Round(m events.SQSMessage) int {
 	return n
 }
 
-// Encode returns the message in which S3 would tell of s, so that Parse gives s
-// back and the transfer keeps its identity.
-func Encode(s wire.Source) string {
-	object := map[string]any{
-		"key": url.QueryEscape(s.Key), "size": s.Size, "eTag": s.ETag, "sequencer": s.Sequencer,
+// Encode returns the message in which S3 would tell of s and what was done, a put
+// or a deletion, so that Parse gives both back and the transfer keeps its identity.
+func Encode(op wire.Op, s wire.Source) string {
+	name := created + "Put"
+	object := map[string]any{"key": url.QueryEscape(s.Key), "sequencer": s.Sequencer}
+	switch {
+	case op == wire.OpPut:
+		object["size"], object["eTag"] = s.Size, s.ETag
+	case s.VersionID == "":
+		name = removed + "Delete"
+	default:
+		name = removed + markerCreated
 	}
 	if s.VersionID != "" {
 		object["versionId"] = s.VersionID
@@ -175,7 +184,7 @@ func Encode(s wire.Source) string {
 		"eventSource":  "aws:s3",
 		"awsRegion":    s.Region,
 		"eventTime":    s.EventTime.UTC().Format(time.RFC3339Nano),
-		"eventName":    created + "Put",
+		"eventName":    name,
 		"s3": map[string]any{
 			"s3SchemaVersion": "1.0",
 			"bucket":          map[string]any{"name": s.Bucket},

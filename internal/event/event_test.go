@@ -152,7 +152,7 @@ func TestEncodeComesBack(t *testing.T) {
 			Sequencer: rapid.StringMatching(`[0-9A-F]{1,20}`).Draw(t, "sequencer"),
 			EventTime: time.UnixMilli(rapid.Int64Range(1.2e12, 4e12).Draw(t, "time")).UTC(),
 		}
-		got, err := Parse(Encode(want))
+		got, err := Parse(Encode(wire.OpPut, want))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -179,7 +179,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		for _, want := range message.Created {
-			again, err := Parse(Encode(want))
+			again, err := Parse(Encode(wire.OpPut, want))
 			if err != nil {
 				t.Fatalf("%+v does not come back: %v", want, err)
 			}

@@ -45,7 +45,7 @@ func Transfers(trust link.Trust) func(body string) (Event, error) {
 		case !trust.Allows(t.Source.Bucket, t.Source.Region):
 			return e, fmt.Errorf("its source, %s in %s, is not linked", t.Source.Bucket, t.Source.Region)
 		}
-		e.Body = event.Encode(t.Source)
+		e.Body = event.Encode(wire.OpPut, t.Source)
 		return e, nil
 	}
 }

@@ -115,7 +115,7 @@ func TestEventsGoBackAsTheyAre(t *testing.T) {
 	for i := range 35 {
 		key := fmt.Sprintf("报告/%02d", i)
 		want = append(want, key)
-		queue.add(t, event.Encode(source(key)), map[string]string{
+		queue.add(t, event.Encode(wire.OpPut, source(key)), map[string]string{
 			"s3ferry-class": "access-denied", "s3ferry-reason": "no", "s3ferry-rounds": "3", "theirs": "kept",
 		})
 	}
@@ -145,7 +145,7 @@ func TestLettersThatStay(t *testing.T) {
 	queue := newLetters(t)
 	for _, body := range []string{
 		"not JSON", `{"Records":[]}`, `{"Event":"s3:TestEvent"}`,
-		event.Encode(source("refused")), event.Encode(source("other")), event.Encode(source("good")),
+		event.Encode(wire.OpPut, source("refused")), event.Encode(wire.OpPut, source("other")), event.Encode(wire.OpPut, source("good")),
 	} {
 		class := "malformed-event"
 		if strings.Contains(body, "other") {
@@ -165,7 +165,7 @@ func TestLettersThatStay(t *testing.T) {
 	if diff := cmp.Diff(redrive.Summary{redrive.Redriven: 1, redrive.Kept: 4, redrive.Passed: 1}, summary); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if found["not JSON"] != redrive.Kept || found[event.Encode(source("refused"))] != redrive.Kept || found[event.Encode(source("good"))] != redrive.Redriven || len(found) != 5 {
+	if found["not JSON"] != redrive.Kept || found[event.Encode(wire.OpPut, source("refused"))] != redrive.Kept || found[event.Encode(wire.OpPut, source("good"))] != redrive.Redriven || len(found) != 5 {
 		t.Errorf("found %v", found)
 	}
 	if all, visible := queue.left(); all != 5 || visible != 5 {
@@ -175,8 +175,8 @@ func TestLettersThatStay(t *testing.T) {
 
 func TestAListChangesNothing(t *testing.T) {
 	queue := newLetters(t)
-	queue.add(t, event.Encode(source("a")), map[string]string{"s3ferry-class": "archived", "s3ferry-reason": "restore it"})
-	queue.add(t, event.Encode(source("b")), nil)
+	queue.add(t, event.Encode(wire.OpPut, source("a")), map[string]string{"s3ferry-class": "archived", "s3ferry-reason": "restore it"})
+	queue.add(t, event.Encode(wire.OpPut, source("b")), nil)
 	var got []redrive.Letter
 	_, err := redrive.Run(t.Context(), []redrive.Queue{{Name: "outbox", SQS: queue, URL: queue.url, Read: redrive.Events}}, redrive.Options{
 		Found: func(l redrive.Letter) error { got = append(got, l); return nil },
@@ -222,7 +222,7 @@ func (b *broken) DeleteMessageBatch(ctx context.Context, in *sqs.DeleteMessageBa
 
 func TestALetterThatCannotBeDeletedIsTold(t *testing.T) {
 	queue := newLetters(t)
-	queue.add(t, event.Encode(source("a")), nil)
+	queue.add(t, event.Encode(wire.OpPut, source("a")), nil)
 	down := errors.New("down")
 	to := &sink{}
 	_, err := redrive.Run(t.Context(), []redrive.Queue{{Name: "outbox", SQS: &broken{SQS: queue, remove: down}, URL: queue.url, Read: redrive.Events}}, redrive.Options{Outbox: to})
@@ -236,7 +236,7 @@ func TestALetterThatCannotBeDeletedIsTold(t *testing.T) {
 
 func TestOneQueueThatIsDownLeavesTheOther(t *testing.T) {
 	queue := newLetters(t)
-	queue.add(t, event.Encode(source("a")), nil)
+	queue.add(t, event.Encode(wire.OpPut, source("a")), nil)
 	down := errors.New("down")
 	to := &sink{}
 	_, err := redrive.Run(t.Context(), []redrive.Queue{
@@ -284,7 +284,7 @@ func TestTransfers(t *testing.T) {
 				}
 				return
 			}
-			if want := source("a b/报告"); err != nil || got.Body != event.Encode(want) || got.Keys[0] != want.Key {
+			if want := source("a b/报告"); err != nil || got.Body != event.Encode(wire.OpPut, want) || got.Keys[0] != want.Key {
 				t.Errorf("got %+v and %v", got, err)
 			}
 		})

@@ -233,7 +233,7 @@ func batch(bodies ...string) events.SQSEvent {
 func told(sources ...wire.Source) []string {
 	var bodies []string
 	for _, s := range sources {
-		bodies = append(bodies, event.Encode(s))
+		bodies = append(bodies, event.Encode(wire.OpPut, s))
 	}
 	return bodies
 }

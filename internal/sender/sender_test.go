@@ -157,7 +157,7 @@ func TestMessagesOfEveryForm(t *testing.T) {
 		c.put(k, "", object{})
 	}
 	record := func(k string) string {
-		inner := strings.TrimSuffix(strings.TrimPrefix(event.Encode(c.put(k, "", object{})), `{"Records":[`), "]}")
+		inner := strings.TrimSuffix(strings.TrimPrefix(event.Encode(wire.OpPut, c.put(k, "", object{})), `{"Records":[`), "]}")
 		return inner
 	}
 	bodies := []string{
@@ -165,7 +165,7 @@ func TestMessagesOfEveryForm(t *testing.T) {
 		`{"Service":"Amazon S3","Event":"s3:TestEvent","Bucket":"source"}`,
 		`{"detail-type":"Object Created","source":"aws.s3","region":"us-east-1","time":"2026-11-23T08:00:00Z",
 			"detail":{"bucket":{"name":"source"},"object":{"key":"e","size":7,"etag":"e1","sequencer":"0061"}}}`,
-		strings.Replace(event.Encode(c.put("deleted", "", object{})), "ObjectCreated:Put", "ObjectRemoved:Delete", 1),
+		strings.Replace(event.Encode(wire.OpPut, c.put("deleted", "", object{})), "ObjectCreated:Put", "ObjectRemoved:Delete", 1),
 		`{"Records":[{}]}`,
 	}
 	if stay := handle(t, s, batch(bodies...)); stay != nil {

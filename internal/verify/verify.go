@@ -280,7 +280,7 @@ func (r *run) differs(ctx context.Context, key string, v verdict) error {
 	if err := repair.Validate(wire.OpPut); err != nil {
 		return fmt.Errorf("repair %q: %w", key, err)
 	}
-	r.repairs = append(r.repairs, outbox.Message{Body: event.Encode(repair)})
+	r.repairs = append(r.repairs, outbox.Message{Body: event.Encode(wire.OpPut, repair)})
 	if len(r.repairs) < repairBatch {
 		return nil
 	}

@@ -339,7 +339,7 @@ func TestRedriveSendsDeadLettersOnceMore(t *testing.T) {
 		letter(l.SQS.Queues.InboxDlq, message, "destination-denied")
 	}
 	letter(l.SQS.Queues.InboxDlq, "not signed by anybody", "malformed-transfer")
-	letter(l.SQS.Queues.OutboxDlq, event.Encode(l.sourceOf(t, "out/box")), "access-denied")
+	letter(l.SQS.Queues.OutboxDlq, event.Encode(wire.OpPut, l.sourceOf(t, "out/box")), "access-denied")
 	letter(l.SQS.Queues.OutboxDlq, "{}", "malformed-event")
 	for name := range put {
 		if _, err := l.destination.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &l.Destination.Bucket, Key: &name}); err != nil {
