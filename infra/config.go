@@ -39,6 +39,8 @@ type globalConfig struct {
 	Prefix        string
 	Suffix        string
 	URLLife       time.Duration
+	Deletes       bool
+	MaxRounds     int
 	Concurrency   int
 	AlarmTopicARN string
 	AlarmEmail    string
@@ -102,6 +104,8 @@ func (c *config) settings() []setting {
 		{"global.prefix", text(&g.Prefix, prefix, "the beginning of keys, without * ? $"), "", "all keys"},
 		{"global.suffix", text(&g.Suffix, anything, "the end of keys"), "", "all keys"},
 		{"global.urlLife", span(&g.URLLife, time.Minute, time.Hour), "1h", ""},
+		{"global.deletes", toggle(&g.Deletes), "false", ""},
+		{"global.maxRounds", number(&g.MaxRounds, 1, 10_000), "400", ""},
 		{"global.concurrency", number(&g.Concurrency, 2, 1000), "10", ""},
 		{"global.alarmTopicArn", text(&g.AlarmTopicARN, topicARN, "the ARN of an SNS topic"), "", "nobody is told"},
 		{"global.alarmEmail", text(&g.AlarmEmail, email, "an e-mail address"), "", "nobody is told"},
@@ -196,6 +200,10 @@ func (c *config) contradictions() (problems []error) {
 			problems = append(problems, fmt.Errorf("%[1]s.%[2]s: got %[3]q without %[1]s.%[4]s, expected both: set %[1]s.%[4]s too, or leave %[1]s.%[2]s out",
 				contextKey, name, value, other))
 		}
+	}
+	if c.Global.Deletes && !c.China.Deletes {
+		problems = append(problems, fmt.Errorf("%[1]s.china.deletes: got false beside %[1]s.global.deletes, expected true: every deletion would be refused",
+			contextKey))
 	}
 	needs("global.sourceKeyArn", c.Global.SourceKeyARN, "global.sourceBucket", c.Global.SourceBucket)
 	needs("china.destinationKeyArn", c.China.DestinationKeyARN, "china.destinationBucket", c.China.DestinationBucket)

@@ -19,6 +19,8 @@ func newGlobalSender(app awscdk.App, cfg globalConfig) awscdk.Stack {
 		Prefix:       cfg.Prefix,
 		Suffix:       cfg.Suffix,
 		URLLife:      cfg.URLLife,
+		Deletes:      cfg.Deletes,
+		MaxRounds:    cfg.MaxRounds,
 		Concurrency:  cfg.Concurrency,
 		Architecture: architecture(cfg.Architecture),
 		AlarmTopic:   topic(stack, cfg.AlarmTopicARN, cfg.AlarmEmail),

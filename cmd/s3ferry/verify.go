@@ -32,6 +32,7 @@ type verifyFlags struct {
 	suffix        string
 	strip, add    string
 	quick, repair bool
+	deleteExtra   bool
 	report        string
 	lookups       int
 	json          bool
@@ -49,7 +50,7 @@ have. --quick leaves it at presence and size, without a request for each object.
 What is under way counts as missing or stale, so it says most while the queues
 are empty. --repair puts an event for each of those into the outbox: it comes
 after what is at the destination and before whatever S3 tells of next. What only
-the destination has is told and left alone.
+the destination has is told and left alone, unless --delete-extra is given.
 
 It exits with 0 if both sides are equal, with 1 if they differ, also after a
 repair, and with 2 if it could not compare them.`,
@@ -68,6 +69,7 @@ repair, and with 2 if it could not compare them.`,
 	flags.StringVar(&f.add, "add-prefix", "", "`TEXT` that the receiver puts before keys, as it is configured")
 	flags.BoolVar(&f.quick, "quick", false, "compare only presence and size")
 	flags.BoolVar(&f.repair, "repair", false, "queue what is missing or stale")
+	flags.BoolVar(&f.deleteExtra, "delete-extra", false, "with --repair: queue a deletion for what came by ferry and the source no longer has; both sides must carry deletions")
 	flags.StringVar(&f.report, "report", "", "write the differences as JSON Lines to this `FILE`, or - for standard output")
 	flags.IntVar(&f.lookups, "lookups", verify.DefaultLookups, "objects examined at once")
 	flags.BoolVar(&f.json, "json", false, "print the summary as JSON")
@@ -77,6 +79,9 @@ repair, and with 2 if it could not compare them.`,
 // check says which flags do not belong together.
 func (f *verifyFlags) check() error {
 	err := f.sides.check(true)
+	if f.deleteExtra && !f.repair {
+		err = errors.Join(err, errors.New("--delete-extra: got it without --repair, expected both"))
+	}
 	if f.lookups < 1 {
 		err = errors.Join(err, fmt.Errorf("--lookups: got %d, expected at least 1", f.lookups))
 	}
@@ -134,7 +139,7 @@ func (f *verifyFlags) compare(cmd *cobra.Command) (summary verify.Summary, shown
 		Progress: func(s verify.Summary) { count.set(s.Objects) },
 	}
 	if f.repair {
-		options.Outbox = global.queue()
+		options.Outbox, options.DeleteExtra = global.queue(), f.deleteExtra
 	}
 	summary, err = verify.Run(ctx, options)
 	count.done()

@@ -43,6 +43,7 @@ func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 			LinkSecret:   *s.secret.SecretArn(),
 
 			PaceParameter: *s.pace.ParameterName(),
+			MaxRounds:     p.MaxRounds,
 		}),
 	})
 	// A missed round is made up for by the next one.

@@ -81,6 +81,14 @@ type SenderProps struct {
 	// sender only: s3ferry redrive puts what is in it into the outbox. The policy of
 	// an imported one has to let EventBridge send to it. Default: a new queue.
 	DeadLetterQueue awssqs.IQueue
+	// Deletes carries deletions too, also those by lifecycle rules; the receiver has
+	// the same switch. A given Outbox has to be told of them. Default: objects stay
+	// at the destination.
+	Deletes bool
+	// MaxRounds is how often a transfer is sent again, because its URL died first or
+	// the receiver gave it back, 1 to 10000. Then it is a dead letter. Default: 400,
+	// an hour each for as long as queues keep messages.
+	MaxRounds int
 	// URLLife is how long a signed URL should work, a minute to an hour. It ends
 	// earlier when the credentials it is signed with do. Default: an hour.
 	URLLife time.Duration
@@ -138,6 +146,7 @@ type Sender struct {
 	role       awsiam.Role
 	signerRole awsiam.Role
 	urlLife    time.Duration
+	deletes    bool
 	notified   []Source // whose buckets got a notification
 	pace       awsssm.StringParameter
 	function   awslambda.Function
@@ -147,7 +156,7 @@ type Sender struct {
 // NewSender makes a Sender. Nil props mean the defaults.
 func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sender {
 	p := props.resolve(scope, id)
-	s := &Sender{urlLife: p.URLLife}
+	s := &Sender{urlLife: p.URLLife, deletes: p.Deletes}
 	constructs.NewConstruct_Override(s, scope, jsii.String(id))
 
 	if s.outboxDLQ = p.DeadLetterQueue; s.outboxDLQ == nil {
@@ -189,6 +198,7 @@ func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sende
 
 			Concurrency:   p.Concurrency,
 			PaceParameter: *s.pace.ParameterName(),
+			Deletes:       p.Deletes,
 		}),
 	})
 	consume(s, "SenderOutbox", s.function, s.outbox, p.Concurrency)
@@ -259,11 +269,21 @@ func (s *Sender) newSource(scope constructs.Construct, source Source, key awskms
 			filters = append(filters, &awss3.NotificationKeyFilter{Prefix: jsii.String(source.Prefix), Suffix: jsii.String(source.Suffix)})
 		}
 		s.notified = append(s.notified, source)
-		source.Bucket.AddEventNotification(awss3.EventType_OBJECT_CREATED, awss3notifications.NewSqsDestination(s.outbox), filters...)
+		for _, event := range s.eventTypes() {
+			source.Bucket.AddEventNotification(event, awss3notifications.NewSqsDestination(s.outbox), filters...)
+		}
 	default:
 		s.addEventRule(scope, source)
 	}
 	return source.Bucket
+}
+
+// eventTypes are the notifications that the outbox is to get.
+func (s *Sender) eventTypes() []awss3.EventType {
+	if !s.deletes {
+		return []awss3.EventType{awss3.EventType_OBJECT_CREATED}
+	}
+	return []awss3.EventType{awss3.EventType_OBJECT_CREATED, awss3.EventType_OBJECT_REMOVED, awss3.EventType_LIFECYCLE_EXPIRATION}
 }
 
 // newNotifyingBucket makes a bucket that notifies the outbox itself. The L2
@@ -283,7 +303,10 @@ func (s *Sender) newNotifyingBucket(scope constructs.Construct, source Source, k
 	bucket := newBucket(scope, "SourceBucket", true, key, abortUploads(14))
 	bucket.Node().AddDependency(s.outbox.Node().FindChild(jsii.String("Policy")))
 
-	notification := map[string]any{"Event": "s3:ObjectCreated:*", "Queue": s.outbox.QueueArn()}
+	names := []string{"s3:ObjectCreated:*"}
+	if s.deletes {
+		names = append(names, "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*")
+	}
 	var rules []any
 	if source.Prefix != "" {
 		rules = append(rules, map[string]any{"Name": "prefix", "Value": source.Prefix})
@@ -291,11 +314,16 @@ func (s *Sender) newNotifyingBucket(scope constructs.Construct, source Source, k
 	if source.Suffix != "" {
 		rules = append(rules, map[string]any{"Name": "suffix", "Value": source.Suffix})
 	}
-	if len(rules) > 0 {
-		notification["Filter"] = map[string]any{"S3Key": map[string]any{"Rules": rules}}
+	var notifications []any
+	for _, name := range names {
+		notification := map[string]any{"Event": name, "Queue": s.outbox.QueueArn()}
+		if len(rules) > 0 {
+			notification["Filter"] = map[string]any{"S3Key": map[string]any{"Rules": rules}}
+		}
+		notifications = append(notifications, notification)
 	}
 	l1 := bucket.Node().DefaultChild().(awss3.CfnBucket) //nolint:errcheck,forcetypeassert // an L2 bucket's default child is the L1
-	l1.AddPropertyOverride(jsii.String("NotificationConfiguration.QueueConfigurations"), []any{notification})
+	l1.AddPropertyOverride(jsii.String("NotificationConfiguration.QueueConfigurations"), notifications)
 	return bucket
 }
 
@@ -312,11 +340,15 @@ func (s *Sender) addEventRule(scope constructs.Construct, source Source) {
 	case source.Suffix != "":
 		detail["object"] = map[string]any{"key": []any{map[string]any{"suffix": source.Suffix}}}
 	}
+	types := []string{"Object Created"}
+	if s.deletes {
+		types = append(types, "Object Deleted")
+	}
 	awsevents.NewRule(scope, jsii.String("SourceEvents"), &awsevents.RuleProps{
 		Description: jsii.String("s3ferry: new objects of the source bucket to the outbox"),
 		EventPattern: &awsevents.EventPattern{
 			Source:     jsii.Strings("aws.s3"),
-			DetailType: jsii.Strings("Object Created"),
+			DetailType: jsii.Strings(types...),
 			Detail:     &detail,
 		},
 		Targets: &[]awsevents.IRuleTarget{awseventstargets.NewSqsQueue(s.outbox, &awseventstargets.SqsQueueProps{
@@ -410,6 +442,7 @@ func (props *SenderProps) resolve(scope constructs.Construct, id string) SenderP
 		"leave it out, and import the bucket with its own key: awss3.Bucket_FromBucketAttributes")
 	bad.check(p.URLLife == 0 || p.URLLife >= time.Minute && p.URLLife <= maxURLLife,
 		"URLLife", p.URLLife, "1m to 1h", "leave it out for 1h, which is as long as the signer's credentials last")
+	bad.check(p.MaxRounds >= 0 && p.MaxRounds <= 10_000, "MaxRounds", p.MaxRounds, "1 to 10000", "leave it out for 400")
 	bad.checkConcurrency(p.Concurrency)
 	bad.check(p.MemoryMiB == 0 || p.MemoryMiB >= 128 && p.MemoryMiB <= 10_240, "MemoryMiB", p.MemoryMiB, "128 to 10240 MiB", "leave it out for 512")
 	bad.checkNetwork(p.network())
@@ -418,6 +451,7 @@ func (props *SenderProps) resolve(scope constructs.Construct, id string) SenderP
 	bad.report("Sender", id)
 
 	p.URLLife = or(p.URLLife, maxURLLife)
+	p.MaxRounds = or(p.MaxRounds, envcfg.DefaultMaxRounds)
 	p.Concurrency = or(p.Concurrency, 10)
 	p.MemoryMiB = or(p.MemoryMiB, 512)
 	p.OldestMessageAge = or(p.OldestMessageAge, time.Hour)

@@ -43,10 +43,10 @@ func (s *sink) Put(_ context.Context, messages []outbox.Message) ([]error, error
 			continue
 		}
 		told, err := event.Parse(m.Body)
-		if err != nil || len(told.Created) != 1 {
+		if err != nil || len(told.Events) != 1 {
 			return nil, fmt.Errorf("an event that nobody can read: %w", err)
 		}
-		s.sources = append(s.sources, told.Created[0])
+		s.sources = append(s.sources, told.Events[0].Source)
 	}
 	return errs, errors.Join(errs...)
 }

@@ -254,7 +254,7 @@ func (c *cloud) receive(ctx context.Context, perSecond float64) {
 // put puts objects at a rate, whose events go into the outbox.
 func (c *cloud) put(objects int, perSecond float64) {
 	for i := range objects {
-		body := event.Encode(wire.Source{
+		body := event.Encode(wire.OpPut, wire.Source{
 			Region: "us-east-1", Bucket: "source", Key: fmt.Sprintf("k%06d", i), ETag: "e", Size: 1,
 			Sequencer: "00", EventTime: time.Now().UTC(),
 		})

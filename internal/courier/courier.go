@@ -19,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/s3ferry/s3ferry/internal/backlog"
+	"github.com/s3ferry/s3ferry/internal/envcfg"
 	"github.com/s3ferry/s3ferry/internal/event"
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/link"
@@ -34,10 +35,6 @@ const (
 	malformed = "malformed-receipt" // a receipt that cannot be read
 	exhausted = "rounds-exhausted"  // an event that was sent often enough
 )
-
-// DefaultMaxRounds is a round an hour, the longest life of a URL, for the 14 days
-// that a queue keeps a message, and some more.
-const DefaultMaxRounds = 400
 
 const (
 	// loops is how many requests for receipts are under way at once.
@@ -60,7 +57,7 @@ type Courier struct {
 	Name   string // of the sender, in metrics
 
 	// MaxRounds is how often a transfer is sent again, at most wire.MaxRound; 0 is
-	// DefaultMaxRounds.
+	// envcfg.DefaultMaxRounds.
 	MaxRounds int
 }
 
@@ -206,7 +203,7 @@ func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, round *tall
 		case receipt.Outcome != wire.Expired && !receipt.Retry:
 			c.tell(ctx, receipt)
 			round.add(receipt)
-		case receipt.Round >= cmp.Or(c.MaxRounds, DefaultMaxRounds):
+		case receipt.Round >= cmp.Or(c.MaxRounds, envcfg.DefaultMaxRounds):
 			if err := c.giveUp(ctx, receipt); err != nil {
 				failures = append(failures, err)
 				continue

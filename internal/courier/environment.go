@@ -39,5 +39,7 @@ func FromEnvironment(ctx context.Context) (*Courier, error) {
 		Outbox: &settle.Queue{SQS: queues, URL: env.OutboxURL, DeadLetterURL: env.OutboxDLQURL, Log: log},
 		Log:    log,
 		Name:   env.Name,
+
+		MaxRounds: env.MaxRounds,
 	}, nil
 }

@@ -37,8 +37,9 @@ type Sender struct {
 	SignerRole   string        `env:"S3FERRY_SIGNER_ROLE"` // ARN of the role whose credentials sign URLs
 	URLLife      time.Duration `env:"S3FERRY_URL_LIFE"`    // wanted life of a signed URL, clamped to the credentials
 
-	Concurrency   int    `env:"S3FERRY_CONCURRENCY"`    // most invocations at once, which share the room in the inbox
-	PaceParameter string `env:"S3FERRY_PACE_PARAMETER"` // name of the SSM parameter with the receiver's pace
+	Concurrency   int    `env:"S3FERRY_CONCURRENCY"`      // most invocations at once, which share the room in the inbox
+	PaceParameter string `env:"S3FERRY_PACE_PARAMETER"`   // name of the SSM parameter with the receiver's pace
+	Deletes       bool   `env:"S3FERRY_DELETES,optional"` // deletions are carried too
 
 	// TestSourceEndpoint replaces the S3 endpoint that goes into signed URLs.
 	TestSourceEndpoint string `env:"S3FERRY_TEST_SOURCE_ENDPOINT,test"`
@@ -53,7 +54,12 @@ type Courier struct {
 	LinkSecret   string `env:"S3FERRY_LINK_SECRET"`
 
 	PaceParameter string `env:"S3FERRY_PACE_PARAMETER"`
+	MaxRounds     int    `env:"S3FERRY_MAX_ROUNDS"` // how often a transfer is sent again before it is given up
 }
+
+// DefaultMaxRounds is a round an hour, the longest life of a URL, for the 14 days
+// that a queue keeps a message, and some more.
+const DefaultMaxRounds = 400
 
 // Receiver configures functions/receiver.
 type Receiver struct {

@@ -2,6 +2,7 @@
 // outbox, in the JSON of S3 event notifications or of EventBridge.
 //
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/lifecycle-configure-notification.html
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/ev-events.html
 package event
 
@@ -26,16 +27,29 @@ const Malformed = "malformed-event"
 
 const (
 	testEvent     = "s3:TestEvent"   // sent once when a notification is configured
-	created       = "ObjectCreated:" // prefix of the names that carry an object
+	created       = "ObjectCreated:" // prefixes of the names that carry something
 	removed       = "ObjectRemoved:"
-	markerCreated = "DeleteMarkerCreated"
+	expired       = "LifecycleExpiration:"
+	markerCreated = "DeleteMarkerCreated" // what follows a prefix, or "Delete"
 	bridgeCreated = "Object Created"
+	bridgeDeleted = "Object Deleted"
+	bridgeMarker  = "Delete Marker Created" // deletion types of the latter
+	bridgeForGood = "Permanently Deleted"
 )
+
+// Event is something that happened to a key.
+type Event struct {
+	Op     wire.Op     // OpPut or OpDelete
+	Source wire.Source // of OpDelete without ETag and size
+	// Unclear, of OpDelete, says that one version went, and perhaps not the current
+	// one: what is current now decides what is to be carried.
+	Unclear bool
+}
 
 // Message is what one message of the outbox says.
 type Message struct {
-	Created []wire.Source // object versions to carry
-	Ignored []string      // names of the events that carry nothing
+	Events  []Event
+	Ignored []string // names of the events that carry nothing
 }
 
 // Parse reads a message. The records of one message stand or fall together:
@@ -84,14 +98,24 @@ func parseRecords(records []json.RawMessage) (Message, error) {
 		case r.EventSource != "aws:s3" || !strings.HasPrefix(r.EventVersion, "2.") || name == "":
 			err = fmt.Errorf("got source %q, version %q and name %q, expected aws:s3, 2.x and a name",
 				r.EventSource, r.EventVersion, r.EventName)
-		case !strings.HasPrefix(name, created):
-			message.Ignored = append(message.Ignored, name)
 		default:
 			o := r.S3.Object
-			err = message.add(wire.Source{
+			source := wire.Source{
 				Region: r.AWSRegion, Bucket: r.S3.Bucket.Name, Key: o.URLDecodedKey, VersionID: o.VersionID,
 				ETag: o.ETag, Size: o.Size, Sequencer: o.Sequencer, EventTime: r.EventTime.UTC(),
-			})
+			}
+			switch prefix, what, _ := strings.Cut(name, ":"); {
+			case prefix+":" == created:
+				err = message.put(source)
+			case (prefix+":" == removed || prefix+":" == expired) && what == markerCreated:
+				err = message.delete(source, false)
+			case prefix+":" == removed && what == "Delete":
+				err = message.delete(source, source.VersionID != "")
+			case prefix+":" == expired && what == "Delete": // of an unversioned object, or of some version
+				err = message.delete(source, true)
+			default:
+				message.Ignored = append(message.Ignored, name)
+			}
 		}
 		if err != nil {
 			problems = append(problems, fmt.Errorf("record %d: %w", i, err))
@@ -109,7 +133,7 @@ func parseBridge(body []byte) (Message, error) {
 		return Message{}, fmt.Errorf("got an EventBridge event of %q, expected aws.s3", e.Source)
 	}
 	var message Message
-	if e.DetailType != bridgeCreated {
+	if e.DetailType != bridgeCreated && e.DetailType != bridgeDeleted {
 		message.Ignored = []string{e.DetailType}
 		return message, nil
 	}
@@ -124,24 +148,41 @@ func parseBridge(body []byte) (Message, error) {
 			VersionID string `json:"version-id"`
 			Sequencer string `json:"sequencer"`
 		} `json:"object"`
+		DeletionType string `json:"deletion-type"`
 	}
 	if err := json.Unmarshal(e.Detail, &detail); err != nil {
 		return Message{}, fmt.Errorf("detail: %w", err)
 	}
 	o := detail.Object
-	err := message.add(wire.Source{
+	source := wire.Source{
 		Region: e.Region, Bucket: detail.Bucket.Name, Key: o.Key, VersionID: o.VersionID,
 		ETag: o.ETag, Size: o.Size, Sequencer: o.Sequencer, EventTime: e.Time.UTC(),
-	})
-	return message, err
+	}
+	switch {
+	case e.DetailType == bridgeCreated:
+		return message, message.put(source)
+	case detail.DeletionType == bridgeMarker:
+		return message, message.delete(source, false)
+	case detail.DeletionType == bridgeForGood: // an unversioned object, or some version
+		return message, message.delete(source, true)
+	default:
+		return message, fmt.Errorf("detail: deletion-type: got %q, expected %q or %q", detail.DeletionType, bridgeMarker, bridgeForGood)
+	}
 }
 
-// add takes s in, or says all that is wrong with it.
-func (m *Message) add(s wire.Source) error {
-	if err := s.Validate(wire.OpPut); err != nil {
+func (m *Message) put(s wire.Source) error { return m.add(Event{Op: wire.OpPut, Source: s}) }
+
+func (m *Message) delete(s wire.Source, unclear bool) error {
+	s.ETag, s.Size = "", 0 // where S3 gives any, they are of what is gone
+	return m.add(Event{Op: wire.OpDelete, Source: s, Unclear: unclear})
+}
+
+// add takes e in, or says all that is wrong with it.
+func (m *Message) add(e Event) error {
+	if err := e.Source.Validate(e.Op); err != nil {
 		return err
 	}
-	m.Created = append(m.Created, s)
+	m.Events = append(m.Events, e)
 	return nil
 }
 

@@ -41,26 +41,56 @@ func source(key string, millis int) wire.Source {
 	}
 }
 
+func puts(sources ...wire.Source) (m Message) {
+	for _, s := range sources {
+		m.Events = append(m.Events, Event{Op: wire.OpPut, Source: s})
+	}
+	return m
+}
+
+func deletes(key string, millis int, version string, unclear bool) Message {
+	s := source(key, millis)
+	s.VersionID, s.ETag, s.Size = version, "", 0
+	return Message{Events: []Event{{Op: wire.OpDelete, Source: s, Unclear: unclear}}}
+}
+
+func unversioned(record string) string {
+	return strings.NewReplacer(`"versionId":"v1",`, "", `"size":5,"eTag":"e1",`, "").Replace(records(record))
+}
+
+func bridgeOf(deletionType string) string {
+	return strings.Replace(bridge("Object Deleted", "a"), `"reason"`, fmt.Sprintf(`"deletion-type":%q,"reason"`, deletionType), 1)
+}
+
 func TestParse(t *testing.T) {
 	for name, tc := range map[string]struct {
 		body string
 		want Message
 	}{
-		"one record":      {records(record("ObjectCreated:Put", "a.txt")), Message{Created: []wire.Source{source("a.txt", 123)}}},
-		"name with s3:":   {records(record("s3:ObjectCreated:Copy", "a")), Message{Created: []wire.Source{source("a", 123)}}},
-		"several records": {records(record("ObjectCreated:Put", "a"), record("ObjectCreated:CompleteMultipartUpload", "b")), Message{Created: []wire.Source{source("a", 123), source("b", 123)}}},
-		"space":           {records(record("ObjectCreated:Put", "a+b+c.txt")), Message{Created: []wire.Source{source("a b c.txt", 123)}}},
-		"plus":            {records(record("ObjectCreated:Put", "1%2B1%3D2")), Message{Created: []wire.Source{source("1+1=2", 123)}}},
-		"percent":         {records(record("ObjectCreated:Put", "100%25%2541")), Message{Created: []wire.Source{source("100%%41", 123)}}},
-		"Chinese":         {records(record("ObjectCreated:Put", "%E6%95%B0%E6%8D%AE/%E8%88%B9.txt")), Message{Created: []wire.Source{source("数据/船.txt", 123)}}},
-		"emoji and quote": {records(record("ObjectCreated:Put", "%F0%9F%9A%A2%22%5C")), Message{Created: []wire.Source{source(`🚢"\`, 123)}}},
-		"slashes stay":    {records(record("ObjectCreated:Put", "/a//b/../c/")), Message{Created: []wire.Source{source("/a//b/../c/", 123)}}},
-		"removal":         {records(record("ObjectRemoved:Delete", "a"), record("ObjectCreated:Put", "b")), Message{Created: []wire.Source{source("b", 123)}, Ignored: []string{"ObjectRemoved:Delete"}}},
+		"one record":      {records(record("ObjectCreated:Put", "a.txt")), puts(source("a.txt", 123))},
+		"name with s3:":   {records(record("s3:ObjectCreated:Copy", "a")), puts(source("a", 123))},
+		"several records": {records(record("ObjectCreated:Put", "a"), record("ObjectCreated:CompleteMultipartUpload", "b")), puts(source("a", 123), source("b", 123))},
+		"space":           {records(record("ObjectCreated:Put", "a+b+c.txt")), puts(source("a b c.txt", 123))},
+		"plus":            {records(record("ObjectCreated:Put", "1%2B1%3D2")), puts(source("1+1=2", 123))},
+		"percent":         {records(record("ObjectCreated:Put", "100%25%2541")), puts(source("100%%41", 123))},
+		"Chinese":         {records(record("ObjectCreated:Put", "%E6%95%B0%E6%8D%AE/%E8%88%B9.txt")), puts(source("数据/船.txt", 123))},
+		"emoji and quote": {records(record("ObjectCreated:Put", "%F0%9F%9A%A2%22%5C")), puts(source(`🚢"\`, 123))},
+		"slashes stay":    {records(record("ObjectCreated:Put", "/a//b/../c/")), puts(source("/a//b/../c/", 123))},
+		"no object": {records(record("ObjectRestore:Post", "a"), record("ObjectCreated:Put", "b")),
+			Message{Events: puts(source("b", 123)).Events, Ignored: []string{"ObjectRestore:Post"}}},
+		"deletion":                   {unversioned(record("ObjectRemoved:Delete", "a")), deletes("a", 123, "", false)},
+		"delete marker":              {records(record("ObjectRemoved:DeleteMarkerCreated", "a+b")), deletes("a b", 123, "v1", false)},
+		"version deleted":            {records(record("s3:ObjectRemoved:Delete", "a")), deletes("a", 123, "v1", true)},
+		"expired":                    {unversioned(record("LifecycleExpiration:Delete", "a")), deletes("a", 123, "", true)},
+		"expired under a marker":     {records(record("LifecycleExpiration:DeleteMarkerCreated", "a")), deletes("a", 123, "v1", false)},
+		"bridge, delete marker":      {bridgeOf("Delete Marker Created"), deletes("a", 0, "v1", false)},
+		"bridge, version deleted":    {bridgeOf("Permanently Deleted"), deletes("a", 0, "v1", true)},
+		"bridge, unversioned object": {strings.Replace(bridgeOf("Permanently Deleted"), `"version-id":"v1",`, "", 1), deletes("a", 0, "", true)},
 		"test event": {`{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2026-11-23T08:00:00.000Z","Bucket":"source","RequestId":"R","HostId":"H"}`,
 			Message{Ignored: []string{"s3:TestEvent"}}},
-		"bridge":                {bridge("Object Created", `数据/1+1 %41.txt`), Message{Created: []wire.Source{source("数据/1+1 %41.txt", 0)}}},
-		"bridge, other":         {bridge("Object Deleted", "a"), Message{Ignored: []string{"Object Deleted"}}},
-		"unversioned and empty": {strings.NewReplacer(`"versionId":"v1",`, "", `"size":5`, `"size":0`).Replace(records(record("ObjectCreated:Put", "a"))), Message{Created: []wire.Source{func() wire.Source { s := source("a", 123); s.VersionID, s.Size = "", 0; return s }()}}},
+		"bridge":                {bridge("Object Created", `数据/1+1 %41.txt`), puts(source("数据/1+1 %41.txt", 0))},
+		"bridge, other":         {bridge("Object Tags Added", "a"), Message{Ignored: []string{"Object Tags Added"}}},
+		"unversioned and empty": {strings.NewReplacer(`"versionId":"v1",`, "", `"size":5`, `"size":0`).Replace(records(record("ObjectCreated:Put", "a"))), puts(func() wire.Source { s := source("a", 123); s.VersionID, s.Size = "", 0; return s }())},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := Parse(tc.body)
@@ -114,6 +144,7 @@ func TestParseRefuses(t *testing.T) {
 		"bridge, foreign":    {strings.Replace(bridge("Object Created", "a"), "aws.s3", "aws.ec2", 1), "aws.ec2"},
 		"bridge, no detail":  {`{"detail-type":"Object Created","source":"aws.s3"}`, "detail"},
 		"bridge, no key":     {bridge("Object Created", ""), "key"},
+		"bridge, deletion":   {bridge("Object Deleted", "a"), "deletion-type"},
 		"bridge, bad detail": {`{"detail-type":"Object Created","source":"aws.s3","detail":7}`, "detail"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -152,14 +183,18 @@ func TestEncodeComesBack(t *testing.T) {
 			Sequencer: rapid.StringMatching(`[0-9A-F]{1,20}`).Draw(t, "sequencer"),
 			EventTime: time.UnixMilli(rapid.Int64Range(1.2e12, 4e12).Draw(t, "time")).UTC(),
 		}
-		got, err := Parse(Encode(wire.OpPut, want))
+		op := rapid.SampledFrom([]wire.Op{wire.OpPut, wire.OpDelete}).Draw(t, "op")
+		if op == wire.OpDelete {
+			want.ETag, want.Size = "", 0
+		}
+		got, err := Parse(Encode(op, want))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(Message{Created: []wire.Source{want}}, got); diff != "" {
+		if diff := cmp.Diff(Message{Events: []Event{{Op: op, Source: want}}}, got); diff != "" {
 			t.Fatalf("event that came back (-want +got):\n%s", diff)
 		}
-		if wire.ID(wire.OpPut, want) != wire.ID(wire.OpPut, got.Created[0]) {
+		if wire.ID(op, want) != wire.ID(op, got.Events[0].Source) {
 			t.Fatal("the transfer lost its identity")
 		}
 	})
@@ -169,6 +204,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(records(record("ObjectCreated:Put", "a+b%2B")))
 	f.Add(records(record("ObjectRemoved:Delete", "a"), record("ObjectCreated:Put", "%E6")))
 	f.Add(bridge("Object Created", "数据"))
+	f.Add(bridgeOf("Permanently Deleted"))
 	f.Add(`{"Event":"s3:TestEvent"}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		message, err := Parse(body)
@@ -178,12 +214,13 @@ func FuzzParse(f *testing.F) {
 			}
 			return
 		}
-		for _, want := range message.Created {
-			again, err := Parse(Encode(wire.OpPut, want))
+		for _, want := range message.Events {
+			want.Unclear = false // whoever encodes a deletion knows that it is one
+			again, err := Parse(Encode(want.Op, want.Source))
 			if err != nil {
 				t.Fatalf("%+v does not come back: %v", want, err)
 			}
-			if diff := cmp.Diff([]wire.Source{want}, again.Created); diff != "" {
+			if diff := cmp.Diff([]Event{want}, again.Events); diff != "" {
 				t.Fatalf("event that came back (-want +got):\n%s", diff)
 			}
 		}

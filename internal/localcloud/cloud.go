@@ -340,6 +340,7 @@ func (c *Cloud) startStores(ctx context.Context) error {
 		Port: c.options.SourcePort, Region: sourceIn,
 		Buckets:     []s3gw.Bucket{{Name: sourceName, Versioned: true}},
 		EventBucket: sourceName, EventQueueURL: c.SQS.Queues.Outbox, SQSEndpoint: c.SQS.Endpoint,
+		EventRemovals: c.options.Deletes,
 	})
 	if err != nil {
 		return err

@@ -135,6 +135,7 @@ func (c *Cloud) functions() []lambda.Function {
 				OutboxURL: queues.Outbox, OutboxDLQURL: queues.OutboxDLQ,
 				LinkSecret: linkSecret, SignerRole: signerRole, URLLife: c.options.URLLife,
 				Concurrency: senderConcurrency, PaceParameter: PaceParameter,
+				Deletes:            c.options.Deletes,
 				TestSourceEndpoint: presign,
 			})),
 		},
@@ -157,6 +158,7 @@ func (c *Cloud) functions() []lambda.Function {
 				Name:      Sender,
 				OutboxURL: queues.Outbox, OutboxDLQURL: queues.OutboxDLQ, LinkSecret: linkSecret,
 				PaceParameter: PaceParameter,
+				MaxRounds:     envcfg.DefaultMaxRounds,
 			})),
 		},
 	}

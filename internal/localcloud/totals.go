@@ -68,7 +68,7 @@ func (t *tally) accepted(queue, body string) {
 	case "outbox":
 		// What cannot be read is the sender's to complain about.
 		if message, err := event.Parse(body); err == nil {
-			t.sum.Events += len(message.Created)
+			t.sum.Events += len(message.Events)
 		}
 	case "inbox":
 		t.sum.Sent++

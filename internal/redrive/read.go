@@ -18,12 +18,12 @@ func Events(body string) (Event, error) {
 	if err != nil {
 		return Event{}, err
 	}
-	if len(message.Created) == 0 {
-		return Event{}, errors.New("it tells of no object to carry")
+	if len(message.Events) == 0 {
+		return Event{}, errors.New("it tells of nothing to carry")
 	}
 	e := Event{Body: body}
-	for _, source := range message.Created {
-		e.Keys = append(e.Keys, source.Key)
+	for _, told := range message.Events {
+		e.Keys = append(e.Keys, told.Source.Key)
 	}
 	return e, nil
 }
@@ -40,12 +40,12 @@ func Transfers(trust link.Trust) func(body string) (Event, error) {
 		}
 		e := Event{Keys: []string{t.Source.Key}}
 		switch {
-		case t.Op != wire.OpPut:
+		case t.Op != wire.OpPut && t.Op != wire.OpDelete:
 			return e, fmt.Errorf("it asks for %q, which carries nothing", t.Op)
 		case !trust.Allows(t.Source.Bucket, t.Source.Region):
 			return e, fmt.Errorf("its source, %s in %s, is not linked", t.Source.Bucket, t.Source.Region)
 		}
-		e.Body = event.Encode(wire.OpPut, t.Source)
+		e.Body = event.Encode(t.Op, t.Source)
 		return e, nil
 	}
 }

@@ -103,7 +103,7 @@ func (s *sink) keys(t *testing.T) (keys []string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		keys = append(keys, told.Created[0].Key)
+		keys = append(keys, told.Events[0].Source.Key)
 	}
 	slices.Sort(keys)
 	return keys

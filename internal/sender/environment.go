@@ -68,5 +68,6 @@ func FromEnvironment(ctx context.Context) (*Sender, error) {
 			MaxDelay: longestDelay, Log: log,
 		},
 		Log: log, Name: env.Name,
+		Deletes: env.Deletes,
 	}, nil
 }

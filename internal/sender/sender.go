@@ -47,13 +47,16 @@ type Sender struct {
 	Outbox *settle.Queue
 	Log    *slog.Logger
 	Name   string // of the sender, in metrics
+
+	// Deletes says that deletions are carried, not ignored.
+	Deletes bool
 }
 
 // parcel is one object of a batch on its way.
 type parcel struct {
 	message  int // index of the message that tells of it
 	round    int // how often it was sent before
-	source   wire.Source
+	event    event.Event
 	transfer *wire.Transfer // nil until it is ready to go, and where nothing has to
 	err      error
 }
@@ -79,8 +82,12 @@ func (s *Sender) send(ctx context.Context, messages []events.SQSMessage) []error
 	for i, m := range messages {
 		told, err := event.Parse(m.Body)
 		errs[i] = err
-		for _, source := range told.Created {
-			parcels = append(parcels, &parcel{message: i, round: event.Round(m), source: source})
+		for _, e := range told.Events {
+			if e.Op == wire.OpDelete && !s.Deletes {
+				told.Ignored = append(told.Ignored, "deletion of "+e.Source.Key)
+				continue
+			}
+			parcels = append(parcels, &parcel{message: i, round: event.Round(m), event: e})
 		}
 		if len(told.Ignored) > 0 {
 			s.Log.InfoContext(ctx, "events ignored", "names", told.Ignored, "messageId", m.MessageId)
@@ -144,7 +151,7 @@ func (s *Sender) carry(ctx context.Context, parcels []*parcel) {
 			unneeded++
 		default:
 			sent++
-			s.Log.InfoContext(ctx, "transfer sent", "id", p.transfer.ID, "key", p.source.Key, "bytes", p.transfer.Source.Size)
+			s.Log.InfoContext(ctx, "transfer sent", "id", p.transfer.ID, "op", p.transfer.Op, "key", p.event.Source.Key, "bytes", p.transfer.Source.Size)
 		}
 	}
 	s.Log.InfoContext(ctx, "batch sent", "objects", len(parcels), "sent", sent, "unneeded", unneeded, "failed", failed)
@@ -175,9 +182,9 @@ func (s *Sender) prepare(ctx context.Context, parcels []*parcel) {
 	group.SetLimit(lookups)
 	for _, p := range parcels {
 		group.Go(func() error {
-			p.transfer, p.err = s.transfer(ctx, p.source, p.round)
+			p.transfer, p.err = s.transfer(ctx, p.event, p.round)
 			if reason, ok := errors.AsType[*noTransfer](p.err); ok {
-				s.Log.InfoContext(ctx, "no transfer needed", "key", p.source.Key, "why", reason.Error())
+				s.Log.InfoContext(ctx, "no transfer needed", "key", p.event.Source.Key, "why", reason.Error())
 				p.err = nil
 			}
 			return nil
@@ -186,9 +193,31 @@ func (s *Sender) prepare(ctx context.Context, parcels []*parcel) {
 	_ = group.Wait()
 }
 
-// transfer makes the transfer of source. Its error is a *noTransfer where there
-// is nothing to carry, and nothing was sent before.
-func (s *Sender) transfer(ctx context.Context, source wire.Source, round int) (*wire.Transfer, error) {
+// transfer makes the transfer of what happened. Its error is a *noTransfer where
+// there is nothing to carry, and nothing was sent before.
+func (s *Sender) transfer(ctx context.Context, e event.Event, round int) (*wire.Transfer, error) {
+	if e.Op == wire.OpPut {
+		return s.put(ctx, e.Source, round)
+	}
+	if e.Unclear {
+		switch current, err := s.Source.Current(ctx, e.Source); {
+		case err != nil:
+			return nil, err
+		case current != nil:
+			return s.put(ctx, *current, round)
+		}
+	}
+	return &wire.Transfer{
+		ID: wire.ID(wire.OpDelete, e.Source), Op: wire.OpDelete, Round: round, Source: e.Source,
+		NotAfter: time.Now().Add(deletionLife).UTC().Truncate(time.Second),
+	}, nil
+}
+
+// deletionLife is as long as a queue keeps a message: a deletion has no URL that
+// dies.
+const deletionLife = 14 * 24 * time.Hour
+
+func (s *Sender) put(ctx context.Context, source wire.Source, round int) (*wire.Transfer, error) {
 	size, object, err := s.Source.Look(ctx, source)
 	if _, gone := errors.AsType[*noTransfer](err); gone && round > 0 {
 		// The receiver may have begun with it, and leaves nothing behind once it finds

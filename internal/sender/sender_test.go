@@ -181,10 +181,63 @@ func TestMessagesOfEveryForm(t *testing.T) {
 	if len(c.dead) != 1 || c.dead[0].Class != event.Malformed || c.dead[0].Body != bodies[4] || c.dead[0].Reason == "" {
 		t.Errorf("dead letters: %+v", c.dead)
 	}
-	for _, ignored := range []string{"s3:TestEvent", "ObjectRemoved:Delete"} {
+	for _, ignored := range []string{"s3:TestEvent", "deletion of deleted"} {
 		if !strings.Contains(c.logs.String(), ignored) {
 			t.Errorf("the log is silent about %s", ignored)
 		}
+	}
+}
+
+func TestDeletions(t *testing.T) {
+	deleted := func(name, version string) string {
+		s := wire.Source{Region: "us-east-1", Bucket: "source", Key: "k", VersionID: version, Sequencer: "0099", EventTime: time.Now().UTC()}
+		body := event.Encode(wire.OpDelete, s)
+		for _, known := range []string{"ObjectRemoved:DeleteMarkerCreated", "ObjectRemoved:Delete"} {
+			body = strings.Replace(body, `"`+known+`"`, `"`+name+`"`, 1)
+		}
+		return body
+	}
+	none := object{status: 404, code: "NoSuchKey"}
+	for name, tc := range map[string]struct {
+		body   string
+		source object
+		op     wire.Op
+		looks  int
+	}{
+		"unversioned":                      {deleted("ObjectRemoved:Delete", ""), none, wire.OpDelete, 0},
+		"delete marker":                    {deleted("ObjectRemoved:DeleteMarkerCreated", "m1"), none, wire.OpDelete, 0},
+		"the last version":                 {deleted("ObjectRemoved:Delete", "v1"), none, wire.OpDelete, 1},
+		"a version, and another shows":     {deleted("ObjectRemoved:Delete", "v1"), object{header: map[string]string{"X-Amz-Version-Id": "v0"}}, wire.OpPut, 2},
+		"expired, unversioned":             {deleted("LifecycleExpiration:Delete", ""), none, wire.OpDelete, 1},
+		"a version expired, another shows": {deleted("LifecycleExpiration:Delete", ""), object{header: map[string]string{"X-Amz-Version-Id": "v0"}}, wire.OpPut, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := mailboxtest.New(t)
+			c, s, key := newCloud(t, api)
+			s.Deletes = true
+			shown := c.put("k", "", tc.source)
+			c.put("k", "v0", tc.source)
+			if stay := handle(t, s, batch(tc.body)); stay != nil {
+				t.Fatalf("%v stay: %s", stay, &c.logs)
+			}
+			got := transfers(t, api, key)
+			if len(got) != 1 || got[0].Op != tc.op || got[0].Source.Sequencer != "0099" || len(c.asked) != tc.looks {
+				t.Fatalf("got %+v after %d looks, want one %s after %d", got, len(c.asked), tc.op, tc.looks)
+			}
+			if tc.op == wire.OpPut && (got[0].Source.VersionID != "v0" || got[0].Source.ETag != shown.ETag || got[0].Source.Size != shown.Size) {
+				t.Errorf("got %+v, want the version that shows", got[0].Source)
+			}
+			if tc.op == wire.OpDelete && time.Until(got[0].NotAfter) < 13*24*time.Hour {
+				t.Errorf("the deletion dies at %v", got[0].NotAfter)
+			}
+		})
+	}
+	api := mailboxtest.New(t)
+	c, s, _ := newCloud(t, api)
+	s.Deletes = true
+	c.put("k", "", object{status: 503, code: "SlowDown"})
+	if stay := handle(t, s, batch(deleted("ObjectRemoved:Delete", "v1"))); len(stay) != 1 || len(api.Inbox()) > 0 {
+		t.Errorf("nobody knows what shows: %v stay, %v sent", stay, api.Inbox())
 	}
 }
 

@@ -85,6 +85,23 @@ func (s *Source) Look(ctx context.Context, source wire.Source) (int64, wire.Obje
 	return aws.ToInt64(head.ContentLength), object, nil
 }
 
+// Current returns source's event about the version that is current now, or nil if
+// its key has none. Errors are classified.
+func (s *Source) Current(ctx context.Context, source wire.Source) (*wire.Source, error) {
+	head, err := s.S3.HeadObject(ctx, &s3.HeadObjectInput{
+		Bucket: &source.Bucket, Key: &source.Key, ChecksumMode: types.ChecksumModeEnabled,
+	})
+	if status(err) == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, judge("head", source.Key, err)
+	}
+	source.VersionID = aws.ToString(head.VersionId)
+	source.ETag, source.Size = strings.Trim(aws.ToString(head.ETag), `"`), aws.ToInt64(head.ContentLength)
+	return &source, nil
+}
+
 func (s *Source) tags(ctx context.Context, source wire.Source) (map[string]string, error) {
 	out, err := s.S3.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{
 		Bucket: &source.Bucket, Key: &source.Key, VersionId: version(source),

@@ -77,6 +77,23 @@ func (r *run) look(ctx context.Context, key string) (verdict, error) {
 	}
 	v.source, v.destination = source, destination
 	v.judge()
+	if v.equal {
+		return v, nil
+	}
+	// A repair must also come after the newest event that set out to change the key,
+	// a deletion say, and the source is asked after that, too.
+	newest, err := r.Journal.Newest(ctx, r.Destination.Name, there)
+	if err != nil || newest == nil {
+		return v, err
+	}
+	if wire.CompareSequencers(newest.Source.Sequencer, v.after) > 0 {
+		v.after = newest.Source.Sequencer
+	}
+	if v.source, err = head(ctx, r.Source, key); err != nil {
+		return refused(err)
+	}
+	v.equal, v.proved, v.kind, v.reason = false, false, "", ""
+	v.judge()
 	return v, nil
 }
 
@@ -139,8 +156,17 @@ func (v *verdict) repair(region, bucket, key string) wire.Source {
 	source := backfill.Source(region, bucket, listing.Object{
 		Key: key, ETag: v.source.ETag, Size: v.source.Size, Modified: v.source.Modified,
 	}, v.after)
-	source.VersionID = v.source.Version
+	if v.destination == nil || v.destination.SourceVersion != v.source.Version {
+		// Else the receiver would take it for what it has.
+		source.VersionID = v.source.Version
+	}
 	return source
+}
+
+// removal returns the event that deletes what only the destination has.
+func (v *verdict) removal(region, bucket, key string) wire.Source {
+	now := time.Now()
+	return wire.Source{Region: region, Bucket: bucket, Key: key, Sequencer: backfill.Place(v.after, now), EventTime: now.UTC()}
 }
 
 // sameChecksum compares the checksums of the whole object that both have.

@@ -43,9 +43,10 @@ type S3 interface {
 var _ S3 = (*s3.Client)(nil)
 
 // Journal knows the order of objects that have no room for it in their own
-// metadata. *journal.Journal satisfies it.
+// metadata, and the newest event of a key. *journal.Journal satisfies it.
 type Journal interface {
 	Order(ctx context.Context, bucket, key string) (*journal.Order, error)
+	Newest(ctx context.Context, bucket, key string) (*journal.Newest, error)
 }
 
 var _ Journal = (*journal.Journal)(nil)
@@ -81,6 +82,9 @@ type Options struct {
 	// Outbox takes an event for each object that is missing or stale; nil: nothing
 	// is repaired.
 	Outbox Outbox
+	// DeleteExtra has Outbox take a deletion for each object that came by ferry and
+	// that the source no longer has.
+	DeleteExtra bool
 
 	Listers int // ranges listed at once; 0 is DefaultListers
 	Lookups int // objects examined at once; 0 is DefaultLookups
@@ -263,8 +267,8 @@ func (r *run) count(v verdict, size int64) {
 	}
 }
 
-// differs tells of a difference and queues its repair. What is extra stays: a
-// verification deletes nothing.
+// differs tells of a difference and queues its repair. What is extra stays unless
+// it came by ferry and DeleteExtra is on.
 func (r *run) differs(ctx context.Context, key string, v verdict) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -273,14 +277,19 @@ func (r *run) differs(ctx context.Context, key string, v verdict) error {
 			return err
 		}
 	}
-	if r.Outbox == nil || v.kind == Extra || v.kind == Unknown {
+	if r.Outbox == nil || v.kind == Unknown || v.kind == Extra && (!r.DeleteExtra || v.destination.Sequencer == "") {
 		return nil
 	}
-	repair := v.repair(r.Region, r.Source.Name, key)
-	if err := repair.Validate(wire.OpPut); err != nil {
+	op, repair := wire.OpPut, wire.Source{}
+	if v.kind == Extra {
+		op, repair = wire.OpDelete, v.removal(r.Region, r.Source.Name, key)
+	} else {
+		repair = v.repair(r.Region, r.Source.Name, key)
+	}
+	if err := repair.Validate(op); err != nil {
 		return fmt.Errorf("repair %q: %w", key, err)
 	}
-	r.repairs = append(r.repairs, outbox.Message{Body: event.Encode(wire.OpPut, repair)})
+	r.repairs = append(r.repairs, outbox.Message{Body: event.Encode(op, repair)})
 	if len(r.repairs) < repairBatch {
 		return nil
 	}

@@ -80,12 +80,20 @@ func side(objects map[string]stored) *listingtest.Bucket {
 // records are the order records by key.
 type records map[string]*journal.Order
 
+func (r records) Newest(_ context.Context, _, key string) (*journal.Newest, error) {
+	if o := r["newest "+key]; o != nil {
+		return &journal.Newest{Op: wire.OpDelete, Source: wire.Source{Sequencer: o.Sequencer}}, nil
+	}
+	return nil, nil
+}
+
 func (r records) Order(_ context.Context, _, key string) (*journal.Order, error) { return r[key], nil }
 
 // sink takes repairs.
 type sink struct {
 	err     error
 	sources []wire.Source
+	ops     []wire.Op
 }
 
 func (s *sink) Put(_ context.Context, messages []outbox.Message) ([]error, error) {
@@ -95,7 +103,9 @@ func (s *sink) Put(_ context.Context, messages []outbox.Message) ([]error, error
 		if told, err := event.Parse(m.Body); err != nil {
 			errs[i] = err
 		} else if s.err == nil {
-			s.sources = append(s.sources, told.Created...)
+			for _, e := range told.Events {
+				s.sources, s.ops = append(s.sources, e.Source), append(s.ops, e.Op)
+			}
 		}
 	}
 	return errs, errors.Join(errs...)

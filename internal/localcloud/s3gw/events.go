@@ -28,6 +28,12 @@ const (
 	createdByCopy     = "ObjectCreated:Copy"
 )
 
+// The names S3 gives to deletions.
+const (
+	removedByDelete = "ObjectRemoved:Delete"
+	removedByMarker = "ObjectRemoved:DeleteMarkerCreated"
+)
+
 // sendTimeout bounds one attempt to send an event while its writer waits.
 const sendTimeout = 10 * time.Second
 
@@ -67,16 +73,16 @@ type eventBucket struct {
 }
 
 type eventObject struct {
-	Key       string `json:"key"` // form-encoded, slashes kept
-	Size      int64  `json:"size"`
-	ETag      string `json:"eTag"` // without quotes
+	Key       string `json:"key"`            // form-encoded, slashes kept
+	Size      *int64 `json:"size,omitempty"` // none of a deletion
+	ETag      string `json:"eTag,omitempty"` // without quotes
 	VersionID string `json:"versionId,omitempty"`
 	Sequencer string `json:"sequencer"`
 }
 
-// created is an object that was just written.
-type created struct {
-	by        string // one of the createdBy names
+// change is an object that was just written or deleted.
+type change struct {
+	by        string // one of the names above
 	key       string
 	size      int64
 	etag      string
@@ -89,11 +95,13 @@ type event struct {
 	body      []byte
 }
 
-// notifier sends an event of every object created in one bucket to a queue, at
+// notifier sends an event of every object created in one bucket, and of every one
+// removed where that is asked for, to a queue, at
 // least once: an event that could not be sent at once is on disk before its
 // writer is answered, and goes out later, after a restart too.
 type notifier struct {
 	bucket, region, owner, queueURL string
+	removals                        bool
 
 	client    *sqs.Client
 	sequencer *sequencer
@@ -115,6 +123,7 @@ func newNotifier(cfg Config) (*notifier, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &notifier{
 		bucket: cfg.EventBucket, region: cfg.Region, owner: cfg.AccessKeyID, queueURL: cfg.EventQueueURL,
+		removals: cfg.EventRemovals,
 		client: sqs.New(sqs.Options{
 			Region:       cfg.SQSRegion,
 			BaseEndpoint: aws.String(cfg.SQSEndpoint),
@@ -144,10 +153,17 @@ func (n *notifier) close(ctx context.Context) {
 
 // record makes the event of c. Its sequencer is later than that of every
 // earlier call, so the caller must still hold the key against other writers.
-func (n *notifier) record(c created) (event, error) {
+func (n *notifier) record(c change) (event, error) {
 	sequencer, at, err := n.sequencer.next()
 	if err != nil {
 		return event{}, err
+	}
+	object := eventObject{
+		Key:  strings.ReplaceAll(url.QueryEscape(c.key), "%2F", "/"),
+		ETag: strings.Trim(c.etag, `"`), VersionID: c.versionID, Sequencer: sequencer,
+	}
+	if strings.HasPrefix(c.by, "ObjectCreated:") {
+		object.Size = &c.size
 	}
 	body, err := json.Marshal(notification{Records: []eventRecord{{
 		EventVersion:      "2.1",
@@ -166,13 +182,7 @@ func (n *notifier) record(c created) (event, error) {
 				OwnerIdentity: principal{PrincipalID: n.owner},
 				ARN:           "arn:" + partition(n.region) + ":s3:::" + n.bucket,
 			},
-			Object: eventObject{
-				Key:       strings.ReplaceAll(url.QueryEscape(c.key), "%2F", "/"),
-				Size:      c.size,
-				ETag:      strings.Trim(c.etag, `"`),
-				VersionID: c.versionID,
-				Sequencer: sequencer,
-			},
+			Object: object,
 		},
 	}}})
 	return event{sequencer: sequencer, body: body}, err

@@ -61,6 +61,7 @@ type Config struct {
 	// EventQueueURL at SQSEndpoint; empty means none. The SQS fields after
 	// those default to the S3 ones above.
 	EventBucket, EventQueueURL, SQSEndpoint       string
+	EventRemovals                                 bool // deleted ones too
 	SQSRegion, SQSAccessKeyID, SQSSecretAccessKey string
 }
 

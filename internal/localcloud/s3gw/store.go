@@ -54,8 +54,8 @@ func (s *store) PutObject(ctx context.Context, in s3response.PutObjectInput) (s3
 		return out, err
 	}
 	commit.lock()
-	return out, s.announce(*in.Bucket, commit, func() (created, error) {
-		return created{createdByPut, *in.Key, aws.ToInt64(out.Size), out.ETag, out.VersionID}, nil
+	return out, s.announce(*in.Bucket, commit, func() (change, error) {
+		return change{createdByPut, *in.Key, aws.ToInt64(out.Size), out.ETag, out.VersionID}, nil
 	})
 }
 
@@ -79,7 +79,7 @@ func (s *store) CopyObject(ctx context.Context, in s3response.CopyObjectInput) (
 	if err != nil {
 		return out, err
 	}
-	return out, s.announce(*in.Bucket, commit, func() (created, error) { return s.current(ctx, createdByCopy, *in.Bucket, *in.Key) })
+	return out, s.announce(*in.Bucket, commit, func() (change, error) { return s.current(ctx, createdByCopy, *in.Bucket, *in.Key) })
 }
 
 func (s *store) CreateMultipartUpload(ctx context.Context, in s3response.CreateMultipartUploadInput) (s3response.InitiateMultipartUploadResult, error) {
@@ -126,7 +126,7 @@ func (s *store) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMult
 	if err != nil {
 		return out, versionID, err
 	}
-	return out, versionID, s.announce(*in.Bucket, commit, func() (created, error) {
+	return out, versionID, s.announce(*in.Bucket, commit, func() (change, error) {
 		return s.current(ctx, createdByComplete, *in.Bucket, *in.Key)
 	})
 }
@@ -190,7 +190,22 @@ func (s *store) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput) (*s3
 	commit := s.keys.writer(*in.Bucket, *in.Key)
 	defer commit.unlock()
 	commit.lock()
-	return s.Backend.DeleteObject(ctx, in)
+	out, err := s.Backend.DeleteObject(ctx, in)
+	if err != nil || out == nil || s.events == nil || !s.events.removals {
+		return out, err
+	}
+	return out, s.announce(*in.Bucket, commit, func() (change, error) {
+		return removal(*in.Key, aws.ToString(in.VersionId), out.DeleteMarker, aws.ToString(out.VersionId)), nil
+	})
+}
+
+// removal is the change that the deletion of a key has made, or of one of its
+// versions where that was asked for.
+func removal(key, version string, marker *bool, made string) change {
+	if version == "" && aws.ToBool(marker) {
+		return change{by: removedByMarker, key: key, versionID: made}
+	}
+	return change{by: removedByDelete, key: key, versionID: version}
 }
 
 func (s *store) DeleteObjects(ctx context.Context, in *s3.DeleteObjectsInput) (s3response.DeleteResult, error) {
@@ -205,6 +220,12 @@ func (s *store) DeleteObjects(ctx context.Context, in *s3.DeleteObjectsInput) (s
 		commit := s.keys.writer(*in.Bucket, *object.Key)
 		commit.lock()
 		out, err := s.Backend.DeleteObjects(ctx, &one)
+		if err == nil && len(out.Deleted) > 0 && s.events != nil && s.events.removals {
+			d := out.Deleted[0]
+			err = s.announce(*in.Bucket, commit, func() (change, error) {
+				return removal(*object.Key, aws.ToString(object.VersionId), d.DeleteMarker, aws.ToString(d.DeleteMarkerVersionId)), nil
+			})
+		}
 		commit.unlock()
 		if err != nil {
 			return result, err
@@ -216,19 +237,19 @@ func (s *store) DeleteObjects(ctx context.Context, in *s3.DeleteObjectsInput) (s
 }
 
 // current describes the object that the caller, who holds the key, has written.
-func (s *store) current(ctx context.Context, by, bucket, key string) (created, error) {
+func (s *store) current(ctx context.Context, by, bucket, key string) (change, error) {
 	head, err := s.Backend.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
 	if err != nil {
-		return created{}, fmt.Errorf("head %q for its event: %w", key, err)
+		return change{}, fmt.Errorf("head %q for its event: %w", key, err)
 	}
-	return created{by, key, aws.ToInt64(head.ContentLength), aws.ToString(head.ETag), aws.ToString(head.VersionId)}, nil
+	return change{by, key, aws.ToInt64(head.ContentLength), aws.ToString(head.ETag), aws.ToString(head.VersionId)}, nil
 }
 
 // announce sends the event of an object just written to bucket, if bucket has
 // events. It takes the event's place in the order of the key's writes before it
 // gives the key up. An error means that the event may never be sent: the writer
 // must hear of it and try again.
-func (s *store) announce(bucket string, commit *keyWriter, describe func() (created, error)) error {
+func (s *store) announce(bucket string, commit *keyWriter, describe func() (change, error)) error {
 	if s.events == nil || bucket != s.events.bucket {
 		return nil
 	}
