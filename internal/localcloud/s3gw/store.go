@@ -46,6 +46,14 @@ func (s *store) PutObject(ctx context.Context, in s3response.PutObjectInput) (s3
 	in.ContentEncoding = withoutFraming(in.ContentEncoding)
 	commit := s.keys.writer(*in.Bucket, *in.Key)
 	defer commit.unlock()
+	if in.IfNoneMatch != nil && s.underMarker(ctx, *in.Bucket, *in.Key) {
+		commit.lock()
+		if s.underMarker(ctx, *in.Bucket, *in.Key) {
+			in.IfNoneMatch = nil
+		} else {
+			commit.unlock()
+		}
+	}
 	if !isFormUpload(ctx) {
 		in.Body = wholeBody(in.Body, *in.ContentLength, commit.lock)
 	}
@@ -122,6 +130,9 @@ func (s *store) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMult
 	}); err != nil {
 		return none, "", err
 	}
+	if in.IfNoneMatch != nil && s.underMarker(ctx, *in.Bucket, *in.Key) {
+		in.IfNoneMatch = nil
+	}
 	out, versionID, err := s.Backend.CompleteMultipartUpload(ctx, in)
 	if err != nil {
 		return out, versionID, err
@@ -197,6 +208,16 @@ func (s *store) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput) (*s3
 	return out, s.announce(*in.Bucket, commit, func() (change, error) {
 		return removal(*in.Key, aws.ToString(in.VersionId), out.DeleteMarker, aws.ToString(out.VersionId)), nil
 	})
+}
+
+// underMarker reports whether the key's current version is a delete marker, which
+// to the backend, but not to S3, is an object that If-None-Match finds.
+func (s *store) underMarker(ctx context.Context, bucket, key string) bool {
+	out, err := s.Backend.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	if out != nil && out.Body != nil {
+		_ = out.Body.Close()
+	}
+	return err != nil && out != nil && aws.ToBool(out.DeleteMarker)
 }
 
 // removal is the change that the deletion of a key has made, or of one of its
