@@ -158,16 +158,18 @@ func parseBridge(body []byte) (Message, error) {
 		Region: e.Region, Bucket: detail.Bucket.Name, Key: o.Key, VersionID: o.VersionID,
 		ETag: o.ETag, Size: o.Size, Sequencer: o.Sequencer, EventTime: e.Time.UTC(),
 	}
+	var err error
 	switch {
 	case e.DetailType == bridgeCreated:
-		return message, message.put(source)
+		err = message.put(source)
 	case detail.DeletionType == bridgeMarker:
-		return message, message.delete(source, false)
+		err = message.delete(source, false)
 	case detail.DeletionType == bridgeForGood: // an unversioned object, or some version
-		return message, message.delete(source, true)
+		err = message.delete(source, true)
 	default:
-		return message, fmt.Errorf("detail: deletion-type: got %q, expected %q or %q", detail.DeletionType, bridgeMarker, bridgeForGood)
+		err = fmt.Errorf("detail: deletion-type: got %q, expected %q or %q", detail.DeletionType, bridgeMarker, bridgeForGood)
 	}
+	return message, err
 }
 
 func (m *Message) put(s wire.Source) error { return m.add(Event{Op: wire.OpPut, Source: s}) }

@@ -156,7 +156,7 @@ func (v *verdict) repair(region, bucket, key string) wire.Source {
 	source := backfill.Source(region, bucket, listing.Object{
 		Key: key, ETag: v.source.ETag, Size: v.source.Size, Modified: v.source.Modified,
 	}, v.after)
-	if v.destination == nil || v.destination.SourceVersion != v.source.Version {
+	if d := v.destination; d == nil || d.SourceVersion != v.source.Version || d.SourceETag != v.source.ETag {
 		// Else the receiver would take it for what it has.
 		source.VersionID = v.source.Version
 	}
