@@ -55,9 +55,15 @@ const (
 	// https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
 	idlePolls = 5 * month / 20
 
-	alarms = 11             // of both stacks
-	month  = 30 * 24 * 3600 // seconds
-	rounds = month / 60     // of the courier
+	alarms     = 13             // of both stacks
+	dashboards = 2              // of both stacks
+	month      = 30 * 24 * 3600 // seconds
+	rounds     = month / 60     // of the courier
+
+	// inUse is how many metrics have values where all arrives at once: Sent,
+	// SentBytes, Inbox and Lag, and on both sides Copied, Bytes, Duration, Attempts;
+	// Memory. Without objects there are none.
+	inUse = 13
 )
 
 // The memory of the functions as they are deployed, in GB of Lambda's bill.
@@ -196,6 +202,8 @@ func (b *builder) stand() {
 	b.add("sending", "reads of the link secret", secretReads, rounds) // what is read is believed for a minute
 	b.add("sending", "Lambda's polls of the outbox", sqsRequest, idlePolls)
 	b.add("sending", "alarms of both sides", alarm, alarms)
+	b.add("sending", "dashboards of both sides", dashboard, dashboards)
+	b.add("sending", "metrics of both sides, if objects come every hour", metrics, inUse)
 	b.add("receiving", "API requests of the courier", apiRequest, rounds*idle.per("api "))
 	b.add("receiving", "receipts looked for", sqsRequest, rounds*idle.per("api "))
 	b.add("receiving", "Lambda's polls of the inbox", sqsRequest, idlePolls)

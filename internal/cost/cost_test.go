@@ -92,17 +92,19 @@ func TestPricesHaveTheirSource(t *testing.T) {
 	}
 }
 
-// The standing costs have every alarm that is deployed.
-func TestAlarmsAreCounted(t *testing.T) {
-	n := 0
-	for _, stack := range []string{"GlobalSender", "ChinaReceiver"} {
-		template, err := os.ReadFile("../../infra/testdata/aws-to-aws-cn/" + stack + ".json")
-		if err != nil {
-			t.Fatal(err)
+// The standing costs have every alarm and dashboard that is deployed.
+func TestWhatStandsIsCounted(t *testing.T) {
+	for kind, want := range map[string]int{"Alarm": alarms, "Dashboard": dashboards} {
+		n := 0
+		for _, stack := range []string{"GlobalSender", "ChinaReceiver"} {
+			template, err := os.ReadFile("../../infra/testdata/aws-to-aws-cn/" + stack + ".json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			n += strings.Count(string(template), `"Type": "AWS::CloudWatch::`+kind+`"`)
 		}
-		n += strings.Count(string(template), `"Type": "AWS::CloudWatch::Alarm"`)
-	}
-	if n != alarms {
-		t.Errorf("the stacks have %d alarms: change the constant alarms, which is %d", n, alarms)
+		if n != want {
+			t.Errorf("%s: the stacks have %d, the estimate %d: change the constant", kind, n, want)
+		}
 	}
 }

@@ -26,11 +26,13 @@ var (
 	secondsARM  = Price{"lambda-arm", 0.0000133334, "GB-second", "https://aws.amazon.com/lambda/pricing/", seen}
 	logBytes    = Price{"logs", 0.50 / gib, "byte of logs", "https://aws.amazon.com/cloudwatch/pricing/", seen}
 	alarm       = Price{"alarm", 0.10, "alarm a month", "https://aws.amazon.com/cloudwatch/pricing/", seen}
+	dashboard   = Price{"dashboard", 3, "dashboard a month", "https://aws.amazon.com/cloudwatch/pricing/", seen}
+	metrics     = Price{"metric", 0.30, "metric a month, by the hours in which it has values", "https://aws.amazon.com/cloudwatch/pricing/", seen}
 	secret      = Price{"secret", 0.40, "secret a month", "https://aws.amazon.com/secrets-manager/pricing/", seen}
 	secretReads = Price{"secret-reads", 0.05 / 1e4, "read of a secret", "https://aws.amazon.com/secrets-manager/pricing/", seen}
 )
 
 // Prices returns every price that an estimate takes.
 func Prices() []Price {
-	return []Price{egress, s3Put, s3Get, sqsRequest, apiRequest, invocation, secondsX86, secondsARM, logBytes, alarm, secret, secretReads}
+	return []Price{egress, s3Put, s3Get, sqsRequest, apiRequest, invocation, secondsX86, secondsARM, logBytes, alarm, dashboard, metrics, secret, secretReads}
 }
