@@ -216,6 +216,7 @@ func (p *plane) failed() string {
 
 func (p *plane) environment(b *bench, j job) map[string]string {
 	env := envcfg.Encode(&envcfg.Receiver{
+		Name:     "Bench",
 		InboxURL: p.inbox.URL(), InboxDLQURL: p.deadLetter.URL(), ReceiptsURL: p.report.URL(),
 		TrustParameter: trustParameter, DestinationBucket: destinationBucket, JournalBucket: journalBucket,
 		Connections: b.connections, PartSize: envcfg.DefaultPartSize, SegmentSize: b.segmentSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
