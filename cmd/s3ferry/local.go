@@ -59,6 +59,7 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 	flags.StringVar(&options.PresignEndpoint, "presign-endpoint", "", "`URL` that goes into signed URLs instead of the source's: scheme, IP address or localhost, port")
 	flags.Var((*authorization)(&options.IAM), "authorization", authorizationUsage)
 	flags.BoolVar(&options.Deletes, "deletes", false, "carry deletions, too")
+	flags.BoolVar(&options.NoReceiver, "no-receiver", false, "leave the inbox to a worker: see 's3ferry worker'")
 	flags.IntVar(&options.ReceiverConcurrency, "receiver-concurrency", 4, "receivers at once")
 	flags.DurationVar(&options.URLLife, "url-life", 15*time.Minute, "`LIFE` of signed URLs")
 	flags.StringArrayVar(&variables, "env", nil, "variable `NAME=VALUE` of the functions, such as S3FERRY_ADD_PREFIX=in/; may be repeated")

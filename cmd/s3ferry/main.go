@@ -74,7 +74,7 @@ func newRoot() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(newLocal(), newDemo(), newLink(), newBackfill(), newVerify(), newRedrive(), newReport(), newCost(), newStatus())
+	root.AddCommand(newLocal(), newDemo(), newLink(), newBackfill(), newVerify(), newRedrive(), newReport(), newCost(), newStatus(), newWorker())
 	return root
 }
 

@@ -78,6 +78,9 @@ type Options struct {
 	// Deletes carries deletions too.
 	Deletes bool
 
+	// NoReceiver leaves what is in the inbox to somebody else: a worker, say.
+	NoReceiver bool
+
 	ReceiverConcurrency int           // receivers at once; 0: 4
 	CourierInterval     time.Duration // 0: 2 s
 	URLLife             time.Duration // of signed URLs; 0: 15 min

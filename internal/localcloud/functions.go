@@ -107,10 +107,15 @@ func (c *Cloud) startFunctions(ctx context.Context) error {
 	}
 
 	ctx, c.stopPolls = context.WithCancel(context.Background())
-	for _, mapping := range []lambda.Mapping{
+	mappings := []lambda.Mapping{
 		{Queue: c.queues["outbox"], Function: c.hosts[Sender], Region: sourceIn, Concurrency: senderConcurrency},
-		{Queue: c.queues["inbox"], Function: c.hosts[Receiver], Region: destIn, Concurrency: c.options.ReceiverConcurrency},
-	} {
+	}
+	if !c.options.NoReceiver {
+		mappings = append(mappings, lambda.Mapping{
+			Queue: c.queues["inbox"], Function: c.hosts[Receiver], Region: destIn, Concurrency: c.options.ReceiverConcurrency,
+		})
+	}
+	for _, mapping := range mappings {
 		mapping.BatchSize, mapping.Log = batchSize, c.log
 		c.polls.Go(func() { mapping.Run(ctx) })
 	}

@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"runtime/debug"
@@ -47,6 +48,11 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 	if err := envcfg.Decode(&env, os.LookupEnv); err != nil {
 		return nil, err
 	}
+	return New(ctx, env, obs.Logger())
+}
+
+// New is FromEnvironment with the settings and the log given.
+func New(ctx context.Context, env envcfg.Receiver, log *slog.Logger) (*Receiver, error) {
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(
 		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = uploads })))
 	if err != nil {
@@ -59,7 +65,6 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 	// The collector would otherwise let garbage grow to the size of the buffers.
 	debug.SetMemoryLimit(env.MemoryMiB<<20 + overhead)
 	var (
-		log     = obs.Logger()
 		objects = s3.NewFromConfig(cfg)
 		queues  = sqs.NewFromConfig(cfg)
 		params  = ssm.NewFromConfig(cfg)

@@ -232,9 +232,28 @@ func (j *job) lookBack(ctx context.Context, err error) error {
 	return err
 }
 
-// checkpointed returns a context for pulls: it ends before ctx by what storing
-// the parts in flight may take.
+// Until returns a context for Puts that stop as before a deadline once stop is
+// done: they pull no more, but what was pulled is still stored.
+func Until(ctx, stop context.Context) context.Context { return context.WithValue(ctx, stopKey{}, stop) }
+
+type stopKey struct{}
+
+// checkpointed returns a context for pulls: it ends before the deadline of ctx by
+// what storing the parts in flight may take, and when Until says so.
 func checkpointed(ctx context.Context) (context.Context, context.CancelFunc) {
+	work, cancel := beforeDeadline(ctx)
+	stop, ok := ctx.Value(stopKey{}).(context.Context)
+	if !ok {
+		return work, cancel
+	}
+	release := context.AfterFunc(stop, cancel)
+	return work, func() {
+		release()
+		cancel()
+	}
+}
+
+func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return context.WithCancel(ctx)

@@ -946,29 +946,45 @@ func TestPartsOfAnotherSizeAreBroughtAgain(t *testing.T) {
 	f.arrived()
 }
 
-func TestDeadlineStoresWhatWasPulledThenFinishes(t *testing.T) {
+// Time is up by a deadline, or because somebody says so.
+func TestWhatWasPulledIsStoredWhenTimeIsUp(t *testing.T) {
+	t.Run("deadline", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+		defer cancel()
+		testTimeIsUp(ctx, t, func() {}, context.DeadlineExceeded)
+	})
+	t.Run("stop", func(t *testing.T) {
+		stopped, stop := context.WithCancel(t.Context())
+		testTimeIsUp(transfer.Until(t.Context(), stopped), t, stop, context.Canceled)
+	})
+}
+
+// testTimeIsUp calls stop once three parts were pulled.
+func testTimeIsUp(ctx context.Context, t *testing.T, stop func(), why error) {
+	t.Helper()
 	f := newFerry(t, 5500, func(o *transfer.Options) { o.Connections = 2 })
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
-	defer cancel()
-	pullsEnded := make(chan struct{})
-	var once sync.Once
+	hanging, pullsEnded := make(chan struct{}), make(chan struct{})
+	var hangs, ends sync.Once
 	f.src.misbehave = func(n int, _ http.ResponseWriter, r *http.Request) bool {
 		if n > 3 {
+			hangs.Do(func() { close(hanging) })
 			<-r.Context().Done() // hangs until the time for pulls is over
-			once.Do(func() { close(pullsEnded) })
+			ends.Do(func() { close(pullsEnded) })
 		}
 		return n > 3
 	}
 	var parts atomic.Int64
 	f.dst.hook(func(op string, _ http.ResponseWriter, _ *http.Request) bool {
 		if op == "Part" && parts.Add(1) == 3 {
+			<-hanging
+			stop()
 			<-pullsEnded
 		}
 		return false
 	})
 	_, err := f.engine.Put(ctx, f.transfer(), false)
 	u, ok := errors.AsType[*transfer.Unfinished](err)
-	if !ok || u.Parts != 3 || u.Remaining != 3 || !errors.Is(err, context.DeadlineExceeded) {
+	if !ok || u.Parts != 3 || u.Remaining != 3 || !errors.Is(err, why) {
 		t.Fatalf("got %v, want 3 parts finished and 3 to do", err)
 	}
 	if ctx.Err() != nil {

@@ -13,7 +13,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -32,7 +31,11 @@ func body(size int) []byte {
 
 // A client that knows nothing of s3ferry puts objects; they arrive whole.
 func TestAForeignClientsObjectsArrive(t *testing.T) {
-	l := startLocal(t)
+	eachReceiver(t, testAForeignClientsObjectsArrive)
+}
+
+func testAForeignClientsObjectsArrive(t *testing.T, start func(*testing.T, ...string) *local) {
+	l := start(t)
 	expires := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
 	for _, tc := range []struct {
 		key       string
@@ -122,13 +125,15 @@ func TestAForeignClientsObjectsArrive(t *testing.T) {
 
 // A receiver killed in the middle of a multipart transfer loses the parts in
 // flight and nothing else.
-func TestAKilledReceiverResumes(t *testing.T) {
+func TestAKilledReceiverResumes(t *testing.T) { eachReceiver(t, testAKilledReceiverResumes) }
+
+func testAKilledReceiverResumes(t *testing.T, start func(*testing.T, ...string) *local) {
 	if runtime.GOOS != "linux" {
 		t.Skip("finds the receiver's process in /proc")
 	}
 	port := freePort(t)
 	link := startRelay(t, port, 12<<20)
-	l := startLocal(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", link.url)
+	l := start(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", link.url)
 	const key, size, partSize = "large.bin", 96 << 20, 8 << 20
 	content := body(size)
 	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{
@@ -157,15 +162,7 @@ func TestAKilledReceiverResumes(t *testing.T) {
 		return done
 	}
 	eventually(t, "three parts at the destination", func() bool { return len(finished()) >= 3 })
-	killed := 0
-	for pid, name := range descendants(t, l.cmd.Process.Pid) {
-		if name == "receiver" {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			killed++
-		}
-	}
+	killed := l.killReceivers(t)
 	at := time.Now()
 	if killed == 0 {
 		t.Fatal("no receiver was running")
@@ -211,8 +208,10 @@ func TestAKilledReceiverResumes(t *testing.T) {
 
 // Whatever garbage comes in, each piece goes to a dead-letter queue with its
 // reason, and the objects beside it arrive.
-func TestGarbageHurtsNobodyElse(t *testing.T) {
-	l := startLocal(t)
+func TestGarbageHurtsNobodyElse(t *testing.T) { eachReceiver(t, testGarbageHurtsNobodyElse) }
+
+func testGarbageHurtsNobodyElse(t *testing.T, start func(*testing.T, ...string) *local) {
+	l := start(t)
 	garbage := map[string]string{ // message: class
 		"not a JWS":   "malformed-transfer",
 		"e30.e30.e30": "malformed-transfer",
@@ -318,7 +317,11 @@ func TestIAMAsksForASignature(t *testing.T) {
 
 // An object that the destination can't hold is a dead letter that says why.
 func TestAKeyTheDestinationCannotHold(t *testing.T) {
-	l := startLocal(t)
+	eachReceiver(t, testAKeyTheDestinationCannotHold)
+}
+
+func testAKeyTheDestinationCannotHold(t *testing.T, start func(*testing.T, ...string) *local) {
+	l := start(t)
 	if _, err := l.destination.PutObject(t.Context(), &s3.PutObjectInput{
 		Bucket: &l.Destination.Bucket, Key: aws.String("clash/inside"), Body: strings.NewReader("x"),
 	}); err != nil {

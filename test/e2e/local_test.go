@@ -80,6 +80,9 @@ type local struct {
 	source, destination *s3.Client
 	queues              *sqs.Client
 
+	worker    *worker        // nil if functions receive
+	newWorker func() *worker // starts another
+
 	cmd    *exec.Cmd
 	stderr *bytes.Buffer
 	ended  chan error
