@@ -21,10 +21,12 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 		Env:         &awscdk.Environment{Region: jsii.String(cfg.Region)},
 	})
 	alarmTopic := topic(stack, cfg.AlarmTopicARN, cfg.AlarmEmail)
+	encryptionKey := key(stack, "EncryptionKey", cfg.KeyARN)
 	mailbox := ferry.NewMailbox(stack, "Mailbox", &ferry.MailboxProps{
 		Authorization:   ferry.Authorization(cfg.Authorization),
 		AccessKeySerial: cfg.AccessKeySerial,
 		AllowedNetworks: cfg.AllowedNetworks,
+		EncryptionKey:   encryptionKey,
 
 		Rate:        cfg.Rate,
 		Burst:       cfg.Burst,
@@ -35,6 +37,7 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 	receiver := ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{
 		Mailbox:           mailbox,
 		DestinationBucket: bucket(stack, "ImportedDestination", cfg.DestinationBucket, cfg.DestinationKeyARN),
+		EncryptionKey:     encryptionKey,
 		StripPrefix:       cfg.StripPrefix,
 		AddPrefix:         cfg.AddPrefix,
 		Concurrency:       cfg.Concurrency,
@@ -58,10 +61,18 @@ func bucket(scope constructs.Construct, id, name, keyARN string) awss3.IBucket {
 		return nil
 	}
 	attributes := &awss3.BucketAttributes{BucketName: jsii.String(name)}
-	if keyARN != "" {
-		attributes.EncryptionKey = awskms.Key_FromKeyArn(scope, jsii.String(id+"Key"), jsii.String(keyARN))
+	if key := key(scope, id+"Key", keyARN); key != nil {
+		attributes.EncryptionKey = key
 	}
 	return awss3.Bucket_FromBucketAttributes(scope, jsii.String(id), attributes)
+}
+
+// key returns the key of that ARN, or nil for none.
+func key(scope constructs.Construct, id, arn string) awskms.IKey {
+	if arn == "" {
+		return nil
+	}
+	return awskms.Key_FromKeyArn(scope, jsii.String(id), jsii.String(arn))
 }
 
 // topic returns the topic of that ARN, a new one for that address, or nil for

@@ -36,6 +36,7 @@ type globalConfig struct {
 	Architecture  string
 	SourceBucket  string
 	SourceKeyARN  string
+	KeyARN        string
 	Prefix        string
 	Suffix        string
 	URLLife       time.Duration
@@ -53,6 +54,7 @@ type chinaConfig struct {
 	Architecture      string
 	DestinationBucket string
 	DestinationKeyARN string
+	KeyARN            string
 	StripPrefix       string
 	AddPrefix         string
 	Authorization     string
@@ -101,6 +103,7 @@ func (c *config) settings() []setting {
 		{"global.architecture", text(&g.Architecture, architectures, "arm64 or x86_64"), "arm64", ""},
 		{"global.sourceBucket", text(&g.SourceBucket, bucketName, "the name of an existing bucket"), "", "a new bucket"},
 		{"global.sourceKeyArn", text(&g.SourceKeyARN, keyARN, "the ARN of the bucket's KMS key"), "", "the bucket has none"},
+		{"global.encryptionKeyArn", text(&g.KeyARN, keyARN, "the ARN of a KMS key"), "", "keys of AWS's"},
 		{"global.prefix", text(&g.Prefix, prefix, "the beginning of keys, without * ? $"), "", "all keys"},
 		{"global.suffix", text(&g.Suffix, anything, "the end of keys"), "", "all keys"},
 		{"global.urlLife", span(&g.URLLife, time.Minute, time.Hour), "1h", ""},
@@ -115,6 +118,7 @@ func (c *config) settings() []setting {
 		{"china.architecture", text(&n.Architecture, architectures, "arm64 or x86_64"), "x86_64", ""},
 		{"china.destinationBucket", text(&n.DestinationBucket, bucketName, "the name of an existing bucket"), "", "a new bucket"},
 		{"china.destinationKeyArn", text(&n.DestinationKeyARN, keyARN, "the ARN of the bucket's KMS key"), "", "the bucket has none"},
+		{"china.encryptionKeyArn", text(&n.KeyARN, keyARN, "the ARN of a KMS key"), "", "keys of AWS's"},
 		{"china.stripPrefix", text(&n.StripPrefix, anything, "the beginning of keys"), "", "nothing"},
 		{"china.addPrefix", text(&n.AddPrefix, addPrefix, "text without * ? $, and no braces but {bucket} and {region}"), "", "nothing"},
 		{"china.authorization", text(&n.Authorization, authorizations, "apiKey or iam"), "apiKey", ""},
@@ -235,6 +239,8 @@ func (c *config) contradictions() (problems []error) {
 		}
 	}
 	near("global.sourceKeyArn", c.Global.SourceKeyARN, "global", c.Global.Region)
+	near("global.encryptionKeyArn", c.Global.KeyARN, "global", c.Global.Region)
+	near("china.encryptionKeyArn", c.China.KeyARN, "china", c.China.Region)
 	near("global.alarmTopicArn", c.Global.AlarmTopicARN, "global", c.Global.Region)
 	near("china.destinationKeyArn", c.China.DestinationKeyARN, "china", c.China.Region)
 	near("china.alarmTopicArn", c.China.AlarmTopicARN, "china", c.China.Region)

@@ -15,15 +15,16 @@ func newGlobalSender(app awscdk.App, cfg globalConfig) awscdk.Stack {
 		Env:         &awscdk.Environment{Region: jsii.String(cfg.Region)},
 	})
 	sender := ferry.NewSender(stack, "Sender", &ferry.SenderProps{
-		SourceBucket: bucket(stack, "ImportedSource", cfg.SourceBucket, cfg.SourceKeyARN),
-		Prefix:       cfg.Prefix,
-		Suffix:       cfg.Suffix,
-		URLLife:      cfg.URLLife,
-		Deletes:      cfg.Deletes,
-		MaxRounds:    cfg.MaxRounds,
-		Concurrency:  cfg.Concurrency,
-		Architecture: architecture(cfg.Architecture),
-		AlarmTopic:   topic(stack, cfg.AlarmTopicARN, cfg.AlarmEmail),
+		SourceBucket:  bucket(stack, "ImportedSource", cfg.SourceBucket, cfg.SourceKeyARN),
+		EncryptionKey: key(stack, "EncryptionKey", cfg.KeyARN),
+		Prefix:        cfg.Prefix,
+		Suffix:        cfg.Suffix,
+		URLLife:       cfg.URLLife,
+		Deletes:       cfg.Deletes,
+		MaxRounds:     cfg.MaxRounds,
+		Concurrency:   cfg.Concurrency,
+		Architecture:  architecture(cfg.Architecture),
+		AlarmTopic:    topic(stack, cfg.AlarmTopicARN, cfg.AlarmEmail),
 	})
 	sender.AddOutputs()
 	return stack

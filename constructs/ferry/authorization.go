@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 
-	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsapigateway"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
@@ -51,14 +50,16 @@ func (m *Mailbox) newAccessKey(p MailboxProps) awssecretsmanager.ISecret {
 	key := awsiam.NewAccessKey(m, jsii.String("SenderAccessKey"), &awsiam.AccessKeyProps{
 		User: user, Serial: jsii.Number(p.AccessKeySerial),
 	})
-	return awssecretsmanager.NewSecret(m, jsii.String("SenderAccessKeySecret"), &awssecretsmanager.SecretProps{
-		Description: jsii.String("s3ferry mailbox: access key of the sending side, for linking"),
-		SecretObjectValue: &map[string]awscdk.SecretValue{
-			"accessKeyId":     awscdk.SecretValue_UnsafePlainText(key.AccessKeyId()), // which is no secret
-			"secretAccessKey": key.SecretAccessKey(),
-		},
-		RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
-	})
+	// The L1 resource, since the L2 lets the whole account use an encryption key.
+	props := &awssecretsmanager.CfnSecretProps{
+		Description:  jsii.String("s3ferry mailbox: access key of the sending side, for linking"),
+		SecretString: jsii.String(`{"accessKeyId":"` + *key.AccessKeyId() + `","secretAccessKey":"` + *key.SecretAccessKey().UnsafeUnwrap() + `"}`),
+	}
+	if m.key != nil {
+		props.KmsKeyId = m.key.KeyArn()
+	}
+	secret := awssecretsmanager.NewCfnSecret(m, jsii.String("SenderAccessKeySecret"), props)
+	return awssecretsmanager.Secret_FromSecretCompleteArn(m, jsii.String("SenderAccessKeySecretRef"), secret.Ref())
 }
 
 // networkPolicy is the resource policy of an API that answers only networks, or

@@ -22,7 +22,7 @@ func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 	allow(role, s.outbox.QueueArn(), "sqs:SendMessage")
 	allow(role, s.outboxDLQ.QueueArn(), "sqs:SendMessage")
 	grantQueueKeys(role, s.outbox, s.outboxDLQ)
-	allow(role, s.secret.SecretArn(), "secretsmanager:GetSecretValue")
+	s.grantReadLink(role)
 	allow(role, s.pace.ParameterArn(), "ssm:GetParameter", "ssm:PutParameter")
 
 	courier := newFunction(s, "CourierFunction", functionProps{
@@ -34,6 +34,7 @@ func (s *Sender) newCourier(p SenderProps) awslambda.Function {
 		architecture: p.Architecture,
 		code:         p.CourierCode,
 		logRetention: p.LogRetention,
+		logKey:       s.key,
 		network:      p.network(),
 		environment: envcfg.Encode(&envcfg.Courier{
 			Name: nameOf(s),

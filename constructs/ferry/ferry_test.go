@@ -502,12 +502,6 @@ func TestMisuseReportsEveryProblemAtOnce(t *testing.T) {
 				`the props of Source "More" have 3 problem(s)`, "Events: got Pigeons, expected nothing without a Bucket", "Prefix: got a?",
 			},
 		},
-		"key beside a bucket": {
-			func(s awscdk.Stack) {
-				ferry.NewSender(s, "S", &ferry.SenderProps{SourceBucket: importedBucket(s), EncryptionKey: awskms.NewKey(s, jsii.String("K"), nil)})
-			},
-			[]string{"have 1 problem(s)", "EncryptionKey: got a key, expected none beside a SourceBucket"},
-		},
 		"receiver without props": {func(s awscdk.Stack) { ferry.NewReceiver(s, "R", nil) }, []string{"have 1 problem(s)"}},
 	} {
 		got := synth.Panic(func() { tc.build(newStack("us-east-1", nil)) })

@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslogs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
@@ -46,6 +47,7 @@ type functionProps struct {
 	architecture awslambda.Architecture
 	code         awslambda.Code // built from source if nil
 	logRetention awslogs.RetentionDays
+	logKey       awskms.IKey // encrypts the logs, unless nil
 	network      network
 	loops        bool // sends messages to the queue it reads
 }
@@ -53,10 +55,7 @@ type functionProps struct {
 // newFunction makes a function with its own log group, which is all that its
 // role gets here.
 func newFunction(scope constructs.Construct, id string, p functionProps) awslambda.Function {
-	logs := awslogs.NewLogGroup(scope, jsii.String(id+"Logs"), &awslogs.LogGroupProps{
-		Retention:     or(p.logRetention, awslogs.RetentionDays_THREE_MONTHS),
-		RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
-	})
+	logs := newLogs(scope, id+"Logs", p.logRetention, p.logKey)
 	allow(p.role, logs.LogGroupArn(), "logs:CreateLogStream", "logs:PutLogEvents")
 
 	p.network.allow(p.role)
@@ -111,6 +110,16 @@ func newFunction(scope constructs.Construct, id string, p functionProps) awslamb
 		Vpc:            p.network.vpc,
 		VpcSubnets:     p.network.subnets,
 		SecurityGroups: p.network.securityGroups(),
+	})
+}
+
+// newLogs makes a log group that goes with its stack. letLog has let CloudWatch
+// Logs use key.
+func newLogs(scope constructs.Construct, id string, retention awslogs.RetentionDays, key awskms.IKey) awslogs.LogGroup {
+	return awslogs.NewLogGroup(scope, jsii.String(id), &awslogs.LogGroupProps{
+		Retention:     or(retention, awslogs.RetentionDays_THREE_MONTHS),
+		RemovalPolicy: awscdk.RemovalPolicy_DESTROY,
+		EncryptionKey: key,
 	})
 }
 

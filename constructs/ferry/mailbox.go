@@ -7,6 +7,7 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsapigateway"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssecretsmanager"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssns"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awssqs"
@@ -41,6 +42,9 @@ type MailboxProps struct {
 	// "203.0.113.7/32": the addresses of the NAT gateways of the sender's VPC, and
 	// of whoever links. Default: all.
 	AllowedNetworks []string
+	// EncryptionKey encrypts the queues, and the access key of IAM. Default: keys
+	// of AWS's.
+	EncryptionKey awskms.IKey
 
 	// Rate is how many requests a second the API key may make on average.
 	// Default: 100.
@@ -83,6 +87,7 @@ type Mailbox struct {
 	api       awsapigateway.RestApi
 	apiKey    awsapigateway.ApiKey
 	accessKey awssecretsmanager.ISecret // nil unless with IAM
+	key       awskms.IKey               // of what the mailbox makes, or nil
 	inbox     awssqs.Queue
 	inboxDLQ  awssqs.IQueue
 	receipts  awssqs.Queue
@@ -92,16 +97,16 @@ type Mailbox struct {
 // NewMailbox makes a Mailbox. Nil props mean the defaults.
 func NewMailbox(scope constructs.Construct, id string, props *MailboxProps) *Mailbox {
 	p := props.resolve(scope, id)
-	m := &Mailbox{}
+	m := &Mailbox{key: p.EncryptionKey}
 	constructs.NewConstruct_Override(m, scope, jsii.String(id))
 
 	if m.inboxDLQ = p.DeadLetterQueue; m.inboxDLQ == nil {
-		m.inboxDLQ = newQueue(m, "InboxDeadLetters", time.Minute, nil, 0)
+		m.inboxDLQ = newQueue(m, "InboxDeadLetters", time.Minute, p.EncryptionKey, nil, 0)
 	}
-	m.inbox = newQueue(m, "Inbox", visibilityOf(receiverTimeout), m.inboxDLQ, inboxReceives)
+	m.inbox = newQueue(m, "Inbox", visibilityOf(receiverTimeout), p.EncryptionKey, m.inboxDLQ, inboxReceives)
 	// No dead-letter queue: the courier takes a receipt that it cannot read to the
 	// dead letters of its own side, where somebody looks.
-	m.receipts = newQueue(m, "Receipts", receiptsVisibility, nil, 0)
+	m.receipts = newQueue(m, "Receipts", receiptsVisibility, p.EncryptionKey, nil, 0)
 	m.api = m.newAPI(p)
 	m.apiKey = m.newKey(p)
 	if p.Authorization == IAM {
@@ -146,11 +151,15 @@ func (m *Mailbox) GrantReadAPIKey(grantee awsiam.IGrantable) awsiam.Grant {
 	if m.accessKey == nil {
 		return grant
 	}
-	return grant.Combine(awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+	grant = grant.Combine(awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
 		Grantee:      grantee,
 		Actions:      jsii.Strings("secretsmanager:GetSecretValue"),
 		ResourceArns: &[]*string{m.accessKey.SecretArn()},
 	}))
+	if m.key == nil {
+		return grant
+	}
+	return grant.Combine(m.key.Grant(grantee, jsii.String("kms:Decrypt")))
 }
 
 func (m *Mailbox) newAPI(p MailboxProps) awsapigateway.RestApi {
@@ -178,6 +187,7 @@ func (m *Mailbox) newAPI(p MailboxProps) awsapigateway.RestApi {
 	})
 	allow(role, m.inbox.QueueArn(), "sqs:SendMessage", "sqs:GetQueueAttributes")
 	allow(role, m.receipts.QueueArn(), "sqs:ReceiveMessage", "sqs:DeleteMessage")
+	grantQueueKeys(role, m.inbox, m.receipts)
 
 	for _, route := range door.Routes() {
 		options := &awsapigateway.MethodOptions{

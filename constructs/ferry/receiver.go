@@ -37,7 +37,10 @@ type ReceiverProps struct {
 	// bucket, versioned, private, encrypted, and retained when the stack is
 	// deleted.
 	DestinationBucket awss3.IBucket
-	// EncryptionKey encrypts the objects of new buckets. Default: a key of S3's.
+	// EncryptionKey encrypts what is made: the objects of new buckets and the logs.
+	// If its policy is another app's, synthesis says what has to be in it. The
+	// trust parameter holds no secret, and CloudFormation can encrypt none.
+	// Default: keys of AWS's.
 	EncryptionKey awskms.IKey
 
 	// StripPrefix is taken off the key of every object. A transfer whose key does
@@ -139,6 +142,7 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 		Tier:        awsssm.ParameterTier_STANDARD,
 	})
 	p.Mailbox.receiver = id
+	letLog(r, p.EncryptionKey)
 	r.role = r.newRole(p.AddPrefix, p.Deletes)
 	r.function = newFunction(r, "Function", functionProps{
 		name:         "receiver",
@@ -149,6 +153,7 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 		architecture: p.Architecture,
 		code:         p.Code,
 		logRetention: p.LogRetention,
+		logKey:       p.EncryptionKey,
 		network:      p.network(),
 		loops:        true, // what cannot be finished in one invocation goes back to the inbox
 		environment: envcfg.Encode(&envcfg.Receiver{
@@ -210,7 +215,7 @@ func (r *Receiver) newRole(addPrefix string, deletes bool) awsiam.Role {
 	role := newFunctionRole(r, "Role", "s3ferry receiver")
 	allow(role, m.inbox.QueueArn(), slices.Concat(consumeActions, []string{"sqs:SendMessage"})...)
 	allow(role, m.inboxDLQ.QueueArn(), "sqs:SendMessage")
-	grantQueueKeys(role, m.inboxDLQ)
+	grantQueueKeys(role, m.inbox, m.inboxDLQ, m.receipts)
 	allow(role, m.receipts.QueueArn(), "sqs:SendMessage")
 	allow(role, r.trust.ParameterArn(), "ssm:GetParameter")
 	// With s3:ListBucket a missing key is a 404, without it a 403.

@@ -67,7 +67,9 @@ type SenderProps struct {
 	// read or signed for. Default: all keys.
 	Prefix string
 	Suffix string
-	// EncryptionKey encrypts the objects of a new bucket. Default: a key of S3's.
+	// EncryptionKey encrypts what is made: the objects of new buckets, the queues,
+	// the link secret and the logs. If its policy is another app's, synthesis says
+	// what has to be in it. Default: keys of AWS's.
 	EncryptionKey awskms.IKey
 
 	// Outbox is a standard queue that is told of SourceBucket's new objects
@@ -145,6 +147,7 @@ type Sender struct {
 	secret     awssecretsmanager.ISecret
 	role       awsiam.Role
 	signerRole awsiam.Role
+	key        awskms.IKey // of what the sender makes, or nil
 	urlLife    time.Duration
 	deletes    bool
 	notified   []Source // whose buckets got a notification
@@ -156,17 +159,18 @@ type Sender struct {
 // NewSender makes a Sender. Nil props mean the defaults.
 func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sender {
 	p := props.resolve(scope, id)
-	s := &Sender{urlLife: p.URLLife, deletes: p.Deletes}
+	s := &Sender{urlLife: p.URLLife, key: p.EncryptionKey, deletes: p.Deletes}
 	constructs.NewConstruct_Override(s, scope, jsii.String(id))
 
 	if s.outboxDLQ = p.DeadLetterQueue; s.outboxDLQ == nil {
-		s.outboxDLQ = newQueue(s, "OutboxDeadLetters", time.Minute, nil, 0)
+		s.outboxDLQ = newQueue(s, "OutboxDeadLetters", time.Minute, p.EncryptionKey, nil, 0)
 	}
 	if s.outbox = p.Outbox; s.outbox == nil {
-		s.outbox = newQueue(s, "Outbox", visibilityOf(senderTimeout), s.outboxDLQ, outboxReceives)
+		s.outbox = newQueue(s, "Outbox", visibilityOf(senderTimeout), p.EncryptionKey, s.outboxDLQ, outboxReceives)
 	}
 	source := p.source()
-	s.source, s.events = s.newSource(s, source, p.EncryptionKey), source.events()
+	letLog(s, s.key)
+	s.source, s.events = s.newSource(s, source), source.events()
 	s.secret = s.newLinkSecret()
 	s.role = newFunctionRole(s, "SenderRole", "s3ferry sender")
 	s.signerRole = s.newSignerRole()
@@ -186,6 +190,7 @@ func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sende
 		architecture: p.Architecture,
 		code:         p.SenderCode,
 		logRetention: p.LogRetention,
+		logKey:       s.key,
 		network:      p.network(),
 		environment: envcfg.Encode(&envcfg.Sender{
 			Name: nameOf(s),
@@ -244,31 +249,35 @@ func (s *Sender) CourierFunction() awslambda.IFunction { return s.courier }
 // GrantLink lets grantee read and write the link secret, and read whom the
 // source bucket notifies, and so link the sender to a mailbox.
 func (s *Sender) GrantLink(grantee awsiam.IGrantable) awsiam.Grant {
-	notifications := awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
-		Grantee:      grantee,
-		Actions:      jsii.Strings("s3:GetBucketNotification"),
-		ResourceArns: &[]*string{s.source.BucketArn()},
-	})
-	return awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+	grant := awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
 		Grantee:      grantee,
 		Actions:      jsii.Strings("secretsmanager:GetSecretValue", "secretsmanager:PutSecretValue"),
 		ResourceArns: &[]*string{s.secret.SecretArn()},
-	}).Combine(notifications)
+	}).Combine(awsiam.Grant_AddToPrincipal(&awsiam.GrantOnPrincipalOptions{
+		Grantee:      grantee,
+		Actions:      jsii.Strings("s3:GetBucketNotification"),
+		ResourceArns: &[]*string{s.source.BucketArn()},
+	}))
+	if s.key == nil {
+		return grant
+	}
+	return grant.Combine(s.key.Grant(grantee, jsii.String("kms:Decrypt"), jsii.String("kms:GenerateDataKey")))
 }
 
 // newSource returns the source's bucket, whose new objects become messages of
 // the outbox. What has to be made for that is made in scope.
-func (s *Sender) newSource(scope constructs.Construct, source Source, key awskms.IKey) awss3.IBucket {
+func (s *Sender) newSource(scope constructs.Construct, source Source) awss3.IBucket {
 	switch {
 	case source.events() == toldAlready:
 	case source.Bucket == nil:
-		return s.newNotifyingBucket(scope, source, key)
+		return s.newNotifyingBucket(scope, source)
 	case source.events() == Notifications:
 		var filters []*awss3.NotificationKeyFilter
 		if source.Prefix != "" || source.Suffix != "" {
 			filters = append(filters, &awss3.NotificationKeyFilter{Prefix: jsii.String(source.Prefix), Suffix: jsii.String(source.Suffix)})
 		}
 		s.notified = append(s.notified, source)
+		letSend(scope, s.outbox, "s3.amazonaws.com")
 		for _, event := range s.eventTypes() {
 			source.Bucket.AddEventNotification(event, awss3notifications.NewSqsDestination(s.outbox), filters...)
 		}
@@ -288,7 +297,7 @@ func (s *Sender) eventTypes() []awss3.EventType {
 
 // newNotifyingBucket makes a bucket that notifies the outbox itself. The L2
 // would add a function to the stack for that.
-func (s *Sender) newNotifyingBucket(scope constructs.Construct, source Source, key awskms.IKey) awss3.IBucket {
+func (s *Sender) newNotifyingBucket(scope constructs.Construct, source Source) awss3.IBucket {
 	// S3 tries the queue when the bucket is made, so the queue's policy comes
 	// first and cannot name the bucket: it names whose bucket it has to be.
 	s.outbox.AddToResourcePolicy(awsiam.NewPolicyStatement(&awsiam.PolicyStatementProps{
@@ -300,7 +309,8 @@ func (s *Sender) newNotifyingBucket(scope constructs.Construct, source Source, k
 			"ArnLike":      map[string]any{"aws:SourceArn": "arn:" + *awscdk.Aws_PARTITION() + ":s3:::*"},
 		},
 	}))
-	bucket := newBucket(scope, "SourceBucket", true, key, abortUploads(14))
+	letSend(scope, s.outbox, "s3.amazonaws.com")
+	bucket := newBucket(scope, "SourceBucket", true, s.key, abortUploads(14))
 	bucket.Node().AddDependency(s.outbox.Node().FindChild(jsii.String("Policy")))
 
 	names := []string{"s3:ObjectCreated:*"}
@@ -344,6 +354,7 @@ func (s *Sender) addEventRule(scope constructs.Construct, source Source) {
 	if s.deletes {
 		types = append(types, "Object Deleted")
 	}
+	letSend(scope, s.outbox, "events.amazonaws.com")
 	awsevents.NewRule(scope, jsii.String("SourceEvents"), &awsevents.RuleProps{
 		Description: jsii.String("s3ferry: new objects of the source bucket to the outbox"),
 		EventPattern: &awsevents.EventPattern{
@@ -364,9 +375,13 @@ func literal(text string) string { return strings.NewReplacer(`\`, `\\`, `*`, `\
 // newLinkSecret makes a secret without a value, so that no deployment touches
 // the one that an operator puts there.
 func (s *Sender) newLinkSecret() awssecretsmanager.ISecret {
-	secret := awssecretsmanager.NewCfnSecret(s, jsii.String("LinkSecret"), &awssecretsmanager.CfnSecretProps{
+	props := &awssecretsmanager.CfnSecretProps{
 		Description: jsii.String("s3ferry: address and API key of the mailbox, key that signs transfers"),
-	})
+	}
+	if s.key != nil {
+		props.KmsKeyId = s.key.KeyArn()
+	}
+	secret := awssecretsmanager.NewCfnSecret(s, jsii.String("LinkSecret"), props)
 	// It costs something every month and is made anew by linking again, so it goes
 	// with its stack. Only an update must not take it away.
 	options := secret.CfnOptions()
@@ -387,9 +402,17 @@ func (s *Sender) grantSender() {
 	allow(s.role, s.outbox.QueueArn(), consumeActions...)
 	allow(s.role, s.outboxDLQ.QueueArn(), "sqs:SendMessage")
 	grantQueueKeys(s.role, s.outbox, s.outboxDLQ)
-	allow(s.role, s.secret.SecretArn(), "secretsmanager:GetSecretValue")
+	s.grantReadLink(s.role)
 	allow(s.role, s.signerRole.RoleArn(), "sts:AssumeRole")
 	allow(s.role, s.pace.ParameterArn(), "ssm:GetParameter")
+}
+
+// grantReadLink lets role read the link secret.
+func (s *Sender) grantReadLink(role awsiam.Role) {
+	allow(role, s.secret.SecretArn(), "secretsmanager:GetSecretValue")
+	if s.key != nil {
+		s.key.Grant(role, jsii.String("kms:Decrypt"))
+	}
 }
 
 // grantRead lets the sender look at the bucket's objects below prefix, and the
@@ -438,8 +461,6 @@ func (props *SenderProps) resolve(scope constructs.Construct, id string) SenderP
 		"DeadLetterQueue", "the Outbox", "another queue", "leave it out for a new one")
 	bad.checkQueue(scope, "Outbox", p.Outbox)
 	bad.checkQueue(scope, "DeadLetterQueue", p.DeadLetterQueue)
-	bad.check(p.EncryptionKey == nil || p.SourceBucket == nil, "EncryptionKey", "a key", "none beside a SourceBucket",
-		"leave it out, and import the bucket with its own key: awss3.Bucket_FromBucketAttributes")
 	bad.check(p.URLLife == 0 || p.URLLife >= time.Minute && p.URLLife <= maxURLLife,
 		"URLLife", p.URLLife, "1m to 1h", "leave it out for 1h, which is as long as the signer's credentials last")
 	bad.check(p.MaxRounds >= 0 && p.MaxRounds <= 10_000, "MaxRounds", p.MaxRounds, "1 to 10000", "leave it out for 400")

@@ -48,7 +48,7 @@ func (s *Sender) AddSource(id string, source Source) awss3.IBucket {
 	bad.report("Source", id)
 
 	scope := constructs.NewConstruct(s, jsii.String(id))
-	bucket := s.newSource(scope, source, nil)
+	bucket := s.newSource(scope, source)
 	s.grantRead(bucket, source.Prefix)
 	return bucket
 }
