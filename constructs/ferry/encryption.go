@@ -1,6 +1,8 @@
 package ferry
 
 import (
+	"strings"
+
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
@@ -54,11 +56,7 @@ func letUse(scope constructs.Construct, key awskms.IKey, service string, conditi
 		Conditions: &conditions,
 	}), jsii.Bool(true))
 	if !*added.StatementAdded {
-		list := ""
-		for _, action := range actions {
-			list += " " + action
-		}
 		awscdk.Annotations_Of(scope).AddWarningV2(jsii.String(keyPolicyWarning+":"+service),
-			jsii.String("the policy of key "+*key.KeyArn()+" is not this app's: see that it lets "+service+" do"+list))
+			jsii.String("the policy of key "+*key.KeyArn()+" is not this app's: see that it lets "+service+" do "+strings.Join(actions, " ")))
 	}
 }

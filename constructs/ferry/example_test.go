@@ -8,6 +8,8 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsapigateway"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsec2"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsecr"
+	"github.com/aws/aws-cdk-go/awscdk/v2/awsecs"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awsiam"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awskms"
 	"github.com/aws/aws-cdk-go/awscdk/v2/awslambda"
@@ -79,6 +81,32 @@ func ExampleSource() {
 	sender.AddSource("Photos", ferry.Source{
 		Bucket: awss3.Bucket_FromBucketName(stack, jsii.String("PhotosBucket"), jsii.String("my-photos")),
 		Suffix: ".jpg",
+	})
+	// Output:
+}
+
+// Two tasks on Fargate beside the function, for objects of many hours.
+func ExampleWorker() {
+	stack := exampleStack("cn-north-1")
+	receiver := ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{Mailbox: ferry.NewMailbox(stack, "Mailbox", nil)})
+	ferry.NewWorker(stack, "Worker", &ferry.WorkerProps{
+		Receiver: receiver,
+		Cluster:  awsecs.NewCluster(stack, jsii.String("Cluster"), nil),
+		Image:    awsecs.ContainerImage_FromEcrRepository(awsecr.Repository_FromRepositoryName(stack, jsii.String("Repository"), jsii.String("s3ferry")), jsii.String("v1")),
+		Tasks:    2,
+	})
+	// Output:
+}
+
+// How much each of them gets.
+func ExampleWorkerProps() {
+	stack := exampleStack("cn-north-1")
+	receiver := ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{Mailbox: ferry.NewMailbox(stack, "Mailbox", nil)})
+	ferry.NewWorker(stack, "Worker", &ferry.WorkerProps{
+		Receiver: receiver,
+		Cluster:  awsecs.NewCluster(stack, jsii.String("Cluster"), nil),
+		Image:    awsecs.ContainerImage_FromRegistry(jsii.String("example/s3ferry:v1"), nil),
+		CPU:      4096, MemoryMiB: 16384, Concurrency: 40,
 	})
 	// Output:
 }

@@ -502,6 +502,15 @@ func TestMisuseReportsEveryProblemAtOnce(t *testing.T) {
 				`the props of Source "More" have 3 problem(s)`, "Events: got Pigeons, expected nothing without a Bucket", "Prefix: got a?",
 			},
 		},
+		"worker": {
+			func(s awscdk.Stack) {
+				ferry.NewWorker(s, "W", &ferry.WorkerProps{Tasks: -1, Concurrency: 2000, CPU: 1, MemoryMiB: 512})
+			},
+			[]string{
+				"have 7 problem(s)", "Receiver: got nil", "Cluster: got nil", "Image: got nil", "Tasks: got -1",
+				"Concurrency: got 2000", "CPU: got 1,", "MemoryMiB: got 512",
+			},
+		},
 		"receiver without props": {func(s awscdk.Stack) { ferry.NewReceiver(s, "R", nil) }, []string{"have 1 problem(s)"}},
 	} {
 		got := synth.Panic(func() { tc.build(newStack("us-east-1", nil)) })

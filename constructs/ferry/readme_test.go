@@ -27,7 +27,7 @@ func TestReadmeListsProps(t *testing.T) {
 		t.Fatal(err)
 	}
 	readme := string(text)
-	for _, props := range []any{ferry.SenderProps{}, ferry.Source{}, ferry.MailboxProps{}, ferry.ReceiverProps{}} {
+	for _, props := range []any{ferry.SenderProps{}, ferry.Source{}, ferry.MailboxProps{}, ferry.ReceiverProps{}, ferry.WorkerProps{}} {
 		var want []string
 		for _, field := range reflect.VisibleFields(reflect.TypeOf(props)) {
 			want = append(want, field.Name)
@@ -43,7 +43,7 @@ func TestReadmeListsProps(t *testing.T) {
 			t.Errorf("%s (-code +README.md): %s", name, diff)
 		}
 	}
-	for name, construct := range map[string]any{"Sender": &ferry.Sender{}, "Mailbox": &ferry.Mailbox{}, "Receiver": &ferry.Receiver{}} {
+	for name, construct := range map[string]any{"Sender": &ferry.Sender{}, "Mailbox": &ferry.Mailbox{}, "Receiver": &ferry.Receiver{}, "Worker": &ferry.Worker{}} {
 		of := reflect.TypeOf(construct)
 		embedded := of.Elem().Field(0).Type // constructs.Construct
 		var want []string

@@ -118,6 +118,8 @@ type Receiver struct {
 	destination awss3.IBucket
 	journal     awss3.Bucket
 	trust       awsssm.StringParameter
+	key         awskms.IKey // of what the receiver makes, or nil
+	settings    envcfg.Receiver
 	role        awsiam.Role
 	function    awslambda.Function
 }
@@ -142,8 +144,31 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 		Tier:        awsssm.ParameterTier_STANDARD,
 	})
 	p.Mailbox.receiver = id
+	r.key = p.EncryptionKey
+	r.settings = envcfg.Receiver{
+		Name: nameOf(r),
+
+		InboxURL:          *p.Mailbox.inbox.QueueUrl(),
+		InboxDLQURL:       *p.Mailbox.inboxDLQ.QueueUrl(),
+		ReceiptsURL:       *p.Mailbox.receipts.QueueUrl(),
+		TrustParameter:    *r.trust.ParameterName(),
+		DestinationBucket: *r.destination.BucketName(),
+		JournalBucket:     *r.journal.BucketName(),
+		Connections:       p.Connections,
+		PartSize:          int64(p.PartSizeMiB) << 20,
+		SegmentSize:       int64(p.SegmentSizeMiB) << 20,
+		MemoryMiB:         int64(p.MemoryMiB) / 4,
+		Deletes:           p.Deletes,
+		Unconditional:     p.UnconditionalWrites,
+		InboxReceives:     inboxReceives,
+		StripPrefix:       p.StripPrefix,
+		AddPrefix:         p.AddPrefix,
+		StorageClasses:    p.StorageClasses,
+		SourceNetworks:    networks(p.SourceNetworks),
+	}
 	letLog(r, p.EncryptionKey)
-	r.role = r.newRole(p.AddPrefix, p.Deletes)
+	r.role = newFunctionRole(r, "Role", "s3ferry receiver")
+	r.grantPull(r.role)
 	r.function = newFunction(r, "Function", functionProps{
 		name:         "receiver",
 		description:  "s3ferry receiver: pulls objects into the destination bucket",
@@ -156,27 +181,7 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 		logKey:       p.EncryptionKey,
 		network:      p.network(),
 		loops:        true, // what cannot be finished in one invocation goes back to the inbox
-		environment: envcfg.Encode(&envcfg.Receiver{
-			Name: nameOf(r),
-
-			InboxURL:          *p.Mailbox.inbox.QueueUrl(),
-			InboxDLQURL:       *p.Mailbox.inboxDLQ.QueueUrl(),
-			ReceiptsURL:       *p.Mailbox.receipts.QueueUrl(),
-			TrustParameter:    *r.trust.ParameterName(),
-			DestinationBucket: *r.destination.BucketName(),
-			JournalBucket:     *r.journal.BucketName(),
-			Connections:       p.Connections,
-			PartSize:          int64(p.PartSizeMiB) << 20,
-			SegmentSize:       int64(p.SegmentSizeMiB) << 20,
-			MemoryMiB:         int64(p.MemoryMiB) / 4,
-			Deletes:           p.Deletes,
-			Unconditional:     p.UnconditionalWrites,
-			InboxReceives:     inboxReceives,
-			StripPrefix:       p.StripPrefix,
-			AddPrefix:         p.AddPrefix,
-			StorageClasses:    p.StorageClasses,
-			SourceNetworks:    networks(p.SourceNetworks),
-		}),
+		environment:  envcfg.Encode(&r.settings),
 	})
 	consume(r, "Inbox", r.function, p.Mailbox.inbox, p.Concurrency)
 
@@ -210,9 +215,9 @@ func (r *Receiver) GrantTrust(grantee awsiam.IGrantable) awsiam.Grant {
 	})
 }
 
-func (r *Receiver) newRole(addPrefix string, deletes bool) awsiam.Role {
+// grantPull lets role do what carrying transfers takes.
+func (r *Receiver) grantPull(role awsiam.Role) {
 	m := r.mailbox
-	role := newFunctionRole(r, "Role", "s3ferry receiver")
 	allow(role, m.inbox.QueueArn(), slices.Concat(consumeActions, []string{"sqs:SendMessage"})...)
 	allow(role, m.inboxDLQ.QueueArn(), "sqs:SendMessage")
 	grantQueueKeys(role, m.inbox, m.inboxDLQ, m.receipts)
@@ -220,9 +225,9 @@ func (r *Receiver) newRole(addPrefix string, deletes bool) awsiam.Role {
 	allow(role, r.trust.ParameterArn(), "ssm:GetParameter")
 	// With s3:ListBucket a missing key is a 404, without it a 403.
 	allow(role, r.destination.BucketArn(), "s3:ListBucket")
-	within, _, _ := strings.Cut(addPrefix, "{")
+	within, _, _ := strings.Cut(r.settings.AddPrefix, "{")
 	actions := []string{"s3:GetObject", "s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}
-	if deletes {
+	if r.settings.Deletes {
 		actions = append(actions, "s3:DeleteObject")
 	}
 	allow(role, r.destination.ArnForObjects(jsii.String(within+"*")), actions...)
@@ -230,7 +235,6 @@ func (r *Receiver) newRole(addPrefix string, deletes bool) awsiam.Role {
 	grantKey(r.journal, role, "kms:GenerateDataKey", "kms:Decrypt")
 	allow(role, r.journal.BucketArn(), "s3:ListBucket")
 	allow(role, r.journal.ArnForObjects(jsii.String("*")), "s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-	return role
 }
 
 func (props *ReceiverProps) network() network {
