@@ -231,6 +231,29 @@ var inAnyOrder = cmpopts.SortSlices(func(a, b any) bool { return fmt.Sprint(a) <
 
 // S3 tries the queue when it makes the bucket, so the permission has to be there
 // before.
+func TestDeletionsAreToldOfAndAllowed(t *testing.T) {
+	for _, deletes := range []bool{false, true} {
+		tpl := template(t, "us-east-1", func(stack awscdk.Stack) {
+			ferry.NewSender(stack, "Sender", &ferry.SenderProps{Deletes: deletes, MaxRounds: 7})
+			ferry.NewSender(stack, "Ruled", &ferry.SenderProps{Deletes: deletes, SourceBucket: awss3.Bucket_FromBucketName(stack, jsii.String("Given"), jsii.String("given"))})
+			ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{Mailbox: ferry.NewMailbox(stack, "Mailbox", nil), Deletes: deletes})
+		})
+		text := tpl.Text(t)
+		for _, want := range []string{"s3:ObjectRemoved:*", "s3:LifecycleExpiration:*", "Object Deleted"} {
+			if strings.Contains(text, want) != deletes {
+				t.Errorf("deletes %v: the template has %q: %v", deletes, want, !deletes)
+			}
+		}
+		// The journal's entries are deleted either way.
+		if got, want := strings.Count(text, `"s3:DeleteObject"`), 1; got != want && !deletes || got != want+1 && deletes {
+			t.Errorf("deletes %v: s3:DeleteObject is allowed %d times", deletes, got)
+		}
+		if !strings.Contains(text, `"S3FERRY_MAX_ROUNDS": "7"`) || strings.Contains(text, "S3FERRY_DELETES") != deletes {
+			t.Errorf("deletes %v: the environment does not say so", deletes)
+		}
+	}
+}
+
 func TestANewBucketWaitsForThePermissionToNotify(t *testing.T) {
 	tpl := template(t, "us-east-1", func(stack awscdk.Stack) { ferry.NewSender(stack, "Sender", nil) })
 	bucket, policy := tpl.Only(t, "AWS::S3::Bucket", ""), tpl.Only(t, "AWS::SQS::QueuePolicy", "SenderOutboxPolicy")
