@@ -20,9 +20,14 @@ type action string
 const (
 	create    action = "create"
 	overwrite action = "overwrite"
+	remove    action = "remove"
 )
 
-// operation is one write to the source.
+// removed is the share of the operations on known keys that delete them; the next
+// one on the key brings it back.
+const removed = 0.15
+
+// operation is one write to the source, or one deletion.
 type operation struct {
 	At     time.Duration // from the start
 	Action action
@@ -133,6 +138,9 @@ func operate(random *rand.Rand, known [][]string, at time.Duration, i int64) ope
 	o.Key = keys[random.IntN(len(keys))]
 	if random.IntN(3) == 0 {
 		o.Key = keys[random.IntN(min(hot, len(keys)))]
+	}
+	if random.Float64() < removed {
+		o.Action = remove
 	}
 	return o
 }

@@ -50,6 +50,12 @@ func (w *written) set(key string, v version, size int64) {
 	w.current[key] = v
 }
 
+func (w *written) unset(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.current, key)
+}
+
 // write does the operations of some keys, each when its time has come.
 func (s *soak) write(ctx context.Context, own []operation) error {
 	for _, o := range own {
@@ -71,6 +77,9 @@ func (s *soak) write(ctx context.Context, own []operation) error {
 }
 
 func (w *written) do(ctx context.Context, o operation) error {
+	if o.Action == remove {
+		return w.remove(ctx, o.Key)
+	}
 	put := w.put
 	if o.Parts {
 		put = w.upload
@@ -80,6 +89,15 @@ func (w *written) do(ctx context.Context, o operation) error {
 		w.set(o.Key, v, o.Size)
 	}
 	return err
+}
+
+// remove deletes a key, which leaves its versions behind a delete marker.
+func (w *written) remove(ctx context.Context, key string) error {
+	if _, err := w.source.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &w.bucket, Key: &key}); err != nil {
+		return err
+	}
+	w.unset(key)
+	return nil
 }
 
 // forget deletes a version for good, as a lifecycle rule does: a transfer of it
