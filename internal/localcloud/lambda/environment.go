@@ -120,6 +120,7 @@ func (f Function) environ(runtimeAPI string) []string {
 		"AWS_LAMBDA_LOG_STREAM_NAME":      time.Now().UTC().Format("2006/01/02") + "/[$LATEST]" + uuid.NewString(),
 		"AWS_LAMBDA_RUNTIME_API":          runtimeAPI,
 		"AWS_REGION":                      f.Region,
+		"AWS_SDK_UA_APP_ID":               f.Name, // not set by Lambda: tells the servers here who calls
 		"LAMBDA_TASK_ROOT":                filepath.Dir(f.Binary),
 		"LANG":                            "en_US.UTF-8",
 		"PATH":                            "/usr/local/bin:/usr/bin:/bin",
