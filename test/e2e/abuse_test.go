@@ -135,7 +135,8 @@ func TestASignedSizeThatIsNotTheObjects(t *testing.T) {
 }
 
 // Whoever writes into the source bucket chooses keys, metadata and tags. They
-// arrive as they are, next to nothing else, and cannot forge a line of the log.
+// arrive as they are, next to nothing else, and can forge neither a place in the
+// order of events nor a line of the log.
 func TestHostileNamesArriveAsTheyAre(t *testing.T) {
 	l := startLocal(t)
 	keys := []string{
@@ -143,7 +144,7 @@ func TestHostileNamesArriveAsTheyAre(t *testing.T) {
 		"?versionId=null#frag", "a?X-Amz-Signature=x", "http:/169.254.169.254/latest", "\u202egnp.exe", "ｆｕｌｌ", "e\u0301", "é", "+plus +%2B", " leading", "trailing ", "{\"level\":\"ERROR\",\"msg\":\"forged\"}",
 		"line\n{\"level\":\"ERROR\",\"msg\":\"forged\"}\n", strings.Repeat("deep/", 100) + "end",
 	}
-	hostile := map[string]string{"a": "../../x", "b": `"};DROP TABLE--`, "s3ferry-x": "mine", "c": strings.Repeat("m", 900)}
+	hostile := map[string]string{"a": "../../x", "b": `"};DROP TABLE--`, "s3ferry-x": "mine", "s3ferry-sequencer": "FFFFFFFFFFFFFFFFFFFF", "c": strings.Repeat("m", 900)}
 	etags := map[string]string{}
 	for _, key := range keys {
 		put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{
@@ -159,6 +160,9 @@ func TestHostileNamesArriveAsTheyAre(t *testing.T) {
 		head := l.arrived(t, key, etags[key])
 		if head.Metadata["b"] != hostile["b"] || head.Metadata["a"] != hostile["a"] || aws.ToString(head.ContentType) != "text/html; x=\"'\"" {
 			t.Errorf("%q: got metadata %v and type %q", key, head.Metadata, aws.ToString(head.ContentType))
+		}
+		if got := head.Metadata["s3ferry-sequencer"]; got == "" || got == hostile["s3ferry-sequencer"] {
+			t.Errorf("%q: its writer has chosen its place in the order: %q", key, got)
 		}
 	}
 	listed, err := l.destination.ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &l.Destination.Bucket})
