@@ -274,7 +274,7 @@ func TestRolesMayDoWhatFunctionsDo(t *testing.T) {
 		}
 	}
 	tell := func(key, etag, sequencer string, size int64) {
-		send(l.SQS.Queues.Outbox, event.Encode(wire.Source{
+		send(l.SQS.Queues.Outbox, event.Encode(wire.OpPut, wire.Source{
 			Region: l.Source.Region, Bucket: l.Source.Bucket, Key: key, ETag: strings.Trim(etag, `"`), Size: size, Sequencer: sequencer, EventTime: time.Now(),
 		}))
 	}
