@@ -58,6 +58,7 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 	flags.IntVar(&options.APIPort, "api-port", 0, "port of the mailbox API (default: a free one)")
 	flags.StringVar(&options.PresignEndpoint, "presign-endpoint", "", "`URL` that goes into signed URLs instead of the source's: scheme, IP address or localhost, port")
 	flags.Var((*authorization)(&options.IAM), "authorization", authorizationUsage)
+	flags.IntVar(&options.Quota, "quota", 0, "requests a day that the mailbox API takes, as china.quota (default: any number)")
 	flags.BoolVar(&options.Deletes, "deletes", false, "carry deletions, too")
 	flags.BoolVar(&options.NoReceiver, "no-receiver", false, "leave the inbox to a worker: see 's3ferry worker'")
 	flags.IntVar(&options.ReceiverConcurrency, "receiver-concurrency", 4, "receivers at once")

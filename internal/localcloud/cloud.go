@@ -75,6 +75,9 @@ type Options struct {
 	// IAM is the mailbox API's authorization: its requests have to be signed.
 	IAM bool
 
+	// Quota is how many requests the mailbox API takes in a day; 0: any number.
+	Quota int
+
 	// Deletes carries deletions too.
 	Deletes bool
 
@@ -389,7 +392,7 @@ func (c *Cloud) startAPI(context.Context) error {
 		c.secrets.add(c.API.SecretAccessKey)
 	}
 	api, err := apigw.New(apigw.Config{
-		Stage: stage, Key: secret.New(c.API.Key), AccessKey: c.API.credentials(), SQS: c.SQS.Endpoint, Rate: door.DefaultRate, Burst: door.DefaultBurst,
+		Stage: stage, Key: secret.New(c.API.Key), AccessKey: c.API.credentials(), SQS: c.SQS.Endpoint, Rate: door.DefaultRate, Burst: door.DefaultBurst, Quota: c.options.Quota,
 		Queues: map[door.Queue]string{door.Inbox: c.SQS.Queues.Inbox, door.Receipts: c.SQS.Queues.Receipts},
 	})
 	if err != nil {

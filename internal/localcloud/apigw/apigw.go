@@ -46,6 +46,8 @@ type Config struct {
 	// is no throttle. Rate is in requests a second.
 	Rate  float64
 	Burst int
+	// Quota is how many requests may be made in a day of UTC; zero is no quota.
+	Quota int
 }
 
 // failure is an answer that API Gateway gives itself.
@@ -58,6 +60,7 @@ var (
 	noRoute     = failure{http.StatusForbidden, "MissingAuthenticationTokenException", "Missing Authentication Token"}
 	forbidden   = failure{http.StatusForbidden, "ForbiddenException", "Forbidden"}
 	throttled   = failure{http.StatusTooManyRequests, "TooManyRequestsException", "Too Many Requests"}
+	overQuota   = failure{http.StatusTooManyRequests, "LimitExceededException", "Limit Exceeded"}
 	tooLarge    = failure{http.StatusRequestEntityTooLarge, "RequestTooLargeException", "Request Too Long"}
 	unsupported = failure{http.StatusUnsupportedMediaType, "BadRequestException", "Unsupported Media Type"}
 	badBody     = failure{http.StatusBadRequest, "BadRequestException", "Invalid request body"}
@@ -74,7 +77,7 @@ func New(c Config) (http.Handler, error) {
 		limit = rate.Inf
 	}
 	api := &api{
-		key: c.Key, accessKey: c.AccessKey, limiter: rate.NewLimiter(limit, c.Burst), sqs: c.SQS,
+		key: c.Key, accessKey: c.AccessKey, limiter: rate.NewLimiter(limit, c.Burst), quota: &quota{most: c.Quota}, sqs: c.SQS,
 		client: &http.Client{Timeout: integrationTimeout}, methods: map[string]method{},
 	}
 	for _, route := range door.Routes() {
@@ -116,6 +119,7 @@ type api struct {
 	key       secret.String
 	accessKey link.Credentials
 	limiter   *rate.Limiter
+	quota     *quota
 	sqs       string
 	client    *http.Client
 	methods   map[string]method // by HTTP method, space and path
@@ -163,6 +167,8 @@ func (a *api) admit(r *http.Request, body []byte, model *jsonschema.Schema) *fai
 		return &forbidden
 	case !a.limiter.Allow():
 		return &throttled
+	case !a.quota.allow(time.Now()):
+		return &overQuota
 	case model == nil:
 		return nil
 	case !isJSON(r):

@@ -349,6 +349,21 @@ func TestSQSErrorsBecomeUnavailable(t *testing.T) {
 	}
 }
 
+func TestQuota(t *testing.T) {
+	upstream, inbox, _ := queues(t)
+	url := serve(t, upstream, func(c *apigw.Config) { c.Quota = 2 })
+	send := request{method: "POST", path: "/transfers", key: key, body: `{"entries":[` + entry + `]}`}
+	(request{method: "POST", path: "/transfers", key: "other", body: send.body}).do(t, url) // strangers use up nothing
+	for i, want := range []int{200, 200, 429, 429} {
+		if status, body := send.do(t, url); status != want || want == 429 && body != `{"message":"Limit Exceeded"}` {
+			t.Errorf("request %d: got %d %s, want %d", i+1, status, body, want)
+		}
+	}
+	if n := inbox.Counts().Visible; n != 2 {
+		t.Errorf("%d messages are in the inbox, want 2", n)
+	}
+}
+
 func TestThrottle(t *testing.T) {
 	upstream, _, _ := queues(t)
 	url := serve(t, upstream, func(c *apigw.Config) { c.Rate, c.Burst = 1e-9, 3 })
