@@ -160,6 +160,10 @@ func code(err error) string {
 }
 
 func classify(err error) error {
+	switch code(err) {
+	case "ExpiredToken", "RequestTimeTooSkewed": // both come as 403, and pass
+		return fault.Transient(ClassBusy, err)
+	}
 	if resp, ok := errors.AsType[*smithyhttp.ResponseError](err); ok {
 		switch resp.HTTPStatusCode() {
 		case http.StatusUnauthorized, http.StatusForbidden:

@@ -325,6 +325,8 @@ func TestFaultsAreClassified(t *testing.T) {
 	}{
 		{answer(403, "AccessDenied"), ClassDenied, true},
 		{answer(404, "NoSuchBucket"), ClassDenied, true},
+		{answer(403, "RequestTimeTooSkewed"), ClassBusy, false},
+		{answer(403, "ExpiredToken"), ClassBusy, false},
 		{answer(503, "SlowDown"), ClassBusy, false},
 		{errors.New("connection reset"), ClassBusy, false},
 	} {
