@@ -130,7 +130,7 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	case err != nil && receipt.Attempts >= r.MaxReceives-1:
 		// Another try here might be the last, without a word. Of the next round the
 		// sender knows, and the journal has kept what is done.
-		receipt.Outcome, receipt.Class, receipt.Reason, receipt.Retry = wire.Failed, fault.Class(err), err.Error(), true
+		receipt.Outcome, receipt.Class, receipt.Reason, receipt.Retry = wire.Failed, fault.Class(err), secret.Scrub(err.Error()), true
 		r.Log.WarnContext(ctx, "transfer handed back", "class", receipt.Class, "reason", receipt.Reason, "id", t.ID,
 			"key", t.Source.Key, "attempts", receipt.Attempts, "round", t.Round)
 		return receipt, nil, nil
