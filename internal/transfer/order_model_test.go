@@ -38,9 +38,10 @@ var (
 
 // TestOrderModel runs random schedules: versions and deletions of one key,
 // delivered several times and at once, small and in parts, with and without room
-// for our metadata, from a bucket with and without versioning, with deliveries killed between any two calls and delivered again. One call happens at
-// a time, and which one is drawn. Half of the destinations make ETags of the bytes,
-// as S3 mostly does, and then bytes come back. Against each schedule stands the
+// for our metadata, from a bucket with and without versioning, with deliveries
+// killed between any two calls and delivered again. One call happens at a time,
+// and which one is drawn. Half of the destinations make ETags of the bytes, as S3
+// mostly does, and then bytes come back. Against each schedule stands the
 // reference model, which is one line: the end is that of the newest event. Where
 // ETags differ, no version is ever overwritten by an older one either.
 func TestOrderModel(t *testing.T) {

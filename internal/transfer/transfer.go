@@ -130,7 +130,8 @@ type Result struct {
 	// be asked for, whatever the outcome, before the delivery counts as done.
 	Again *wire.Source
 
-	// Residue is what no other delivery could tidy up either. The buckets' lifecycle rules take it; it is worth a line of log.
+	// Residue is what no other delivery could tidy up either. The buckets'
+	// lifecycle rules take it; it is worth a line of log.
 	Residue error
 }
 
@@ -161,9 +162,9 @@ func (e ended) Error() string { return fmt.Sprintf("%s: %s", e.outcome, e.why) }
 // Whole stands among Result.Segments for the transfer itself.
 const Whole = -1
 
-// Put carries t, whose URL the caller has checked, to the key of the
-// destination bucket that the mapping gives. A key of which a newer event has arrived is left alone,
-// as is one that already has this event's object.
+// Put carries t, whose URL the caller has checked, to the key of the destination
+// bucket that the mapping gives. A key of which a newer event has arrived is left
+// alone, as is one that already has this event's object.
 //
 // redelivered says that an earlier Put of t may have done something; then a
 // small object is looked for before it is pulled.
