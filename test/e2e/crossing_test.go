@@ -186,17 +186,7 @@ func testAKilledReceiverResumes(t *testing.T, start func(*testing.T, ...string) 
 	}
 	t.Logf("%d of %d parts were done at the kill; %d bytes came over the link for %d", len(done), size/partSize, link.bytes(), size)
 
-	object, err := l.destination.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &l.Destination.Bucket, Key: aws.String(key)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	hash := sha256.New()
-	if _, err := io.Copy(hash, object.Body); err != nil {
-		t.Fatal(err)
-	}
-	if want := sha256.Sum256(content); !bytes.Equal(want[:], hash.Sum(nil)) {
-		t.Error("other bytes arrived")
-	}
+	l.holds(t, key, content)
 	eventually(t, "no open upload", func() bool {
 		uploads, err := l.destination.ListMultipartUploads(t.Context(), &s3.ListMultipartUploadsInput{Bucket: &l.Destination.Bucket})
 		if err != nil {

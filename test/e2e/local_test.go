@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -227,11 +228,28 @@ func (l *local) arrived(t *testing.T, key, etag string) *s3.HeadObjectOutput {
 	return head
 }
 
+// holds compares the destination's object with content.
+func (l *local) holds(t *testing.T, key string, content []byte) {
+	t.Helper()
+	object, err := l.destination.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &l.Destination.Bucket, Key: &key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer object.Body.Close()
+	got, err := io.ReadAll(object.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, content) {
+		t.Errorf("%q has other bytes: %d, want %d", key, len(got), len(content))
+	}
+}
+
 // letter waits for a message of the queue that holds text, and takes it.
 func (l *local) letter(t *testing.T, queue, text string) types.Message {
 	t.Helper()
 	var found types.Message
-	eventually(t, fmt.Sprintf("a message with %q in %s", text, queue), func() bool {
+	eventually(t, fmt.Sprintf("a message with %.40q in %s", text, queue), func() bool {
 		out, err := l.queues.ReceiveMessage(t.Context(), &sqs.ReceiveMessageInput{
 			QueueUrl: &queue, MaxNumberOfMessages: 10, MessageAttributeNames: []string{"All"}, VisibilityTimeout: 1,
 		})

@@ -3,9 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -142,17 +140,7 @@ func TestAWorkerHandsOver(t *testing.T) {
 	}
 	l.worker = l.newWorker()
 	l.arrived(t, key, *put.ETag)
-	object, err := l.destination.GetObject(t.Context(), &s3.GetObjectInput{Bucket: &l.Destination.Bucket, Key: aws.String(key)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	hash := sha256.New()
-	if _, err := io.Copy(hash, object.Body); err != nil {
-		t.Fatal(err)
-	}
-	if want := sha256.Sum256(content); !bytes.Equal(want[:], hash.Sum(nil)) {
-		t.Error("other bytes arrived")
-	}
+	l.holds(t, key, content)
 	if lost := int64(size - done*partSize); link.bytes() > size+lost {
 		t.Errorf("%d bytes came over the link for %d, of which %d were done at the end of the first worker", link.bytes(), size, done*partSize)
 	}
