@@ -46,6 +46,7 @@ func newChinaReceiver(app awscdk.App, cfg chinaConfig) awscdk.Stack {
 		PartSizeMiB:       cfg.PartSizeMiB,
 		SegmentSizeMiB:    cfg.SegmentSizeMiB,
 		Deletes:           cfg.Deletes,
+		TagChanges:        cfg.TagChanges,
 		Architecture:      architecture(cfg.Architecture),
 
 		UnconditionalWrites: cfg.Unconditional,

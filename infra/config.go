@@ -41,6 +41,7 @@ type globalConfig struct {
 	Suffix        string
 	URLLife       time.Duration
 	Deletes       bool
+	TagChanges    bool
 	MaxRounds     int
 	Concurrency   int
 	AlarmTopicARN string
@@ -70,6 +71,7 @@ type chinaConfig struct {
 	PartSizeMiB       int
 	SegmentSizeMiB    int
 	Deletes           bool
+	TagChanges        bool
 	Unconditional     bool
 	AlarmTopicARN     string
 	AlarmEmail        string
@@ -108,6 +110,7 @@ func (c *config) settings() []setting {
 		{"global.suffix", text(&g.Suffix, anything, "the end of keys"), "", "all keys"},
 		{"global.urlLife", span(&g.URLLife, time.Minute, time.Hour), "1h", ""},
 		{"global.deletes", toggle(&g.Deletes), "false", ""},
+		{"global.tagChanges", toggle(&g.TagChanges), "false", ""},
 		{"global.maxRounds", number(&g.MaxRounds, 1, 10_000), "400", ""},
 		{"global.concurrency", number(&g.Concurrency, 2, 1000), "10", ""},
 		{"global.alarmTopicArn", text(&g.AlarmTopicARN, topicARN, "the ARN of an SNS topic"), "", "nobody is told"},
@@ -134,6 +137,7 @@ func (c *config) settings() []setting {
 		{"china.partSizeMiB", number(&n.PartSizeMiB, 5, 64), "8", ""},
 		{"china.segmentSizeMiB", number(&n.SegmentSizeMiB, 64, 1<<20), "1024", ""},
 		{"china.deletes", toggle(&n.Deletes), "false", ""},
+		{"china.tagChanges", toggle(&n.TagChanges), "false", ""},
 		{"china.unconditionalWrites", toggle(&n.Unconditional), "false", ""},
 		{"china.alarmTopicArn", text(&n.AlarmTopicARN, topicARN, "the ARN of an SNS topic"), "", "nobody is told"},
 		{"china.alarmEmail", text(&n.AlarmEmail, email, "an e-mail address"), "", "nobody is told"},
@@ -205,9 +209,13 @@ func (c *config) contradictions() (problems []error) {
 				contextKey, name, value, other))
 		}
 	}
-	if c.Global.Deletes && !c.China.Deletes {
-		problems = append(problems, fmt.Errorf("%[1]s.china.deletes: got false beside %[1]s.global.deletes, expected true: every deletion would be refused",
-			contextKey))
+	for name, refused := range map[string]bool{
+		"deletes": c.Global.Deletes && !c.China.Deletes, "tagChanges": c.Global.TagChanges && !c.China.TagChanges,
+	} {
+		if refused {
+			problems = append(problems, fmt.Errorf("%[1]s.china.%[2]s: got false beside %[1]s.global.%[2]s, expected true: each would be refused",
+				contextKey, name))
+		}
 	}
 	needs("global.sourceKeyArn", c.Global.SourceKeyARN, "global.sourceBucket", c.Global.SourceBucket)
 	needs("china.destinationKeyArn", c.China.DestinationKeyARN, "china.destinationBucket", c.China.DestinationBucket)

@@ -21,6 +21,7 @@ func newGlobalSender(app awscdk.App, cfg globalConfig) awscdk.Stack {
 		Suffix:        cfg.Suffix,
 		URLLife:       cfg.URLLife,
 		Deletes:       cfg.Deletes,
+		TagChanges:    cfg.TagChanges,
 		MaxRounds:     cfg.MaxRounds,
 		Concurrency:   cfg.Concurrency,
 		Architecture:  architecture(cfg.Architecture),

@@ -32,6 +32,7 @@ func everything(t *testing.T) map[string]synth.Template {
 		withEverything = templates(t, map[string]any{
 			"s3ferry.china.authorization": "iam", "s3ferry.china.allowedNetworks": "203.0.113.7/32",
 			"s3ferry.china.deletes": true, "s3ferry.global.deletes": true,
+			"s3ferry.china.tagChanges": true, "s3ferry.global.tagChanges": true,
 			"s3ferry.global.encryptionKeyArn": "arn:aws:kms:us-east-1:111111111111:key/k",
 			"s3ferry.china.encryptionKeyArn":  "arn:aws-cn:kms:cn-north-1:111111111111:key/k",
 		})

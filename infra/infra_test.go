@@ -183,6 +183,7 @@ func TestLifecycles(t *testing.T) {
 			map[string]any{"Id": "AbortIncompleteUploads", "Status": "Enabled", "AbortIncompleteMultipartUpload": map[string]any{"DaysAfterInitiation": 7.0}},
 			map[string]any{"Id": "ExpireUploads", "Status": "Enabled", "Prefix": "uploads/", "ExpirationInDays": 30.0},
 			map[string]any{"Id": "ExpireNewest", "Status": "Enabled", "Prefix": "newest/", "ExpirationInDays": 90.0},
+			map[string]any{"Id": "ExpireTags", "Status": "Enabled", "Prefix": "tags/", "ExpirationInDays": 90.0},
 		},
 	}
 	for _, template := range both(t) {

@@ -60,6 +60,7 @@ Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 	flags.Var((*authorization)(&options.IAM), "authorization", authorizationUsage)
 	flags.IntVar(&options.Quota, "quota", 0, "requests a day that the mailbox API takes, as china.quota (default: any number)")
 	flags.BoolVar(&options.Deletes, "deletes", false, "carry deletions, too")
+	flags.BoolVar(&options.TagChanges, "tag-changes", false, "carry changes of tags, too")
 	flags.BoolVar(&options.NoReceiver, "no-receiver", false, "leave the inbox to a worker: see 's3ferry worker'")
 	flags.IntVar(&options.ReceiverConcurrency, "receiver-concurrency", 4, "receivers at once")
 	flags.DurationVar(&options.URLLife, "url-life", 15*time.Minute, "`LIFE` of signed URLs")

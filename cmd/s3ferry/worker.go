@@ -32,6 +32,7 @@ var workerSettings = []struct{ flag, variable, initial, usage string }{
 	{"storage-classes", "S3FERRY_STORAGE_CLASSES", "", "storage classes by the source's, `A=B,*=C`: as the receiver's"},
 	{"source-networks", "S3FERRY_SOURCE_NETWORKS", "", "private `NETWORKS` in which S3 of the sources may be"},
 	{"deletes", "S3FERRY_DELETES", "", "`true` carries deletions, too: as the receiver's"},
+	{"tag-changes", "S3FERRY_TAG_CHANGES", "", "`true` carries changes of tags, too: as the receiver's"},
 	{"unconditional-writes", "S3FERRY_UNCONDITIONAL_WRITES", "", "`true` if S3 has no conditional writes there: as the receiver's"},
 	{"inbox-receives", "S3FERRY_INBOX_RECEIVES", "20", "receives after which SQS gives a message up"},
 	{"connections", "S3FERRY_CONNECTIONS", strconv.Itoa(envcfg.DefaultConnections), "ranges pulled at once, at most"},

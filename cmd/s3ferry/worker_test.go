@@ -19,7 +19,7 @@ func TestAWorkerHasAFlagForEverySetting(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := slices.Sorted(maps.Keys(envcfg.Encode(&envcfg.Receiver{
-		Deletes: true, Unconditional: true, StripPrefix: "a", AddPrefix: "a", StorageClasses: map[string]string{"*": "STANDARD"}, SourceNetworks: []netip.Prefix{{}},
+		Deletes: true, TagChanges: true, Unconditional: true, StripPrefix: "a", AddPrefix: "a", StorageClasses: map[string]string{"*": "STANDARD"}, SourceNetworks: []netip.Prefix{{}},
 	})))
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("flags of worker (+), settings of a receiver (-):\n%s", diff)

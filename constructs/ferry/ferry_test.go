@@ -231,6 +231,31 @@ var inAnyOrder = cmpopts.SortSlices(func(a, b any) bool { return fmt.Sprint(a) <
 
 // S3 tries the queue when it makes the bucket, so the permission has to be there
 // before.
+func TestChangesOfTagsAreToldOfAndAllowed(t *testing.T) {
+	for _, changes := range []bool{false, true} {
+		tpl := template(t, "us-east-1", func(stack awscdk.Stack) {
+			given := func(id string) awss3.IBucket {
+				return awss3.Bucket_FromBucketName(stack, jsii.String(id), jsii.String("given"))
+			}
+			ferry.NewSender(stack, "Sender", &ferry.SenderProps{TagChanges: changes})
+			ferry.NewSender(stack, "Ruled", &ferry.SenderProps{TagChanges: changes, SourceBucket: given("Given")})
+			ferry.NewReceiver(stack, "Receiver", &ferry.ReceiverProps{Mailbox: ferry.NewMailbox(stack, "Mailbox", nil), TagChanges: changes})
+		})
+		text := tpl.Text(t)
+		for want, n := range map[string]int{
+			`"s3:ObjectTagging:*"`: 1, `"Object Tags Added"`: 1, `"Object Tags Deleted"`: 1, `"s3:PutObjectVersionTagging"`: 1, `"S3FERRY_TAG_CHANGES": "true"`: 3,
+		} {
+			if got := strings.Count(text, want); got != n && changes || got != 0 && !changes {
+				t.Errorf("tag changes %v: the template has %s %d times, want %d", changes, want, got, n)
+			}
+		}
+		// Both senders look at tags either way; their signers may only with the setting.
+		if got, want := strings.Count(text, `"s3:GetObjectTagging"`), 2; got != want && !changes || got != 2*want && changes {
+			t.Errorf("tag changes %v: s3:GetObjectTagging is allowed %d times", changes, got)
+		}
+	}
+}
+
 func TestDeletionsAreToldOfAndAllowed(t *testing.T) {
 	for _, deletes := range []bool{false, true} {
 		tpl := template(t, "us-east-1", func(stack awscdk.Stack) {

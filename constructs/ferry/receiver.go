@@ -58,6 +58,10 @@ type ReceiverProps struct {
 	// Deletes carries deletions too; a sender has the same switch. Without it the
 	// receiver refuses them. Default: objects stay.
 	Deletes bool
+	// TagChanges carries tags that change after their object was made; a sender has
+	// the same switch. Without it the receiver refuses them. Default: an object keeps
+	// the tags it came with.
+	TagChanges bool
 	// UnconditionalWrites is for a partition whose S3 has no conditional writes.
 	// Order then holds only as long as no two events of a key are carried at once.
 	// Default: every write has a condition.
@@ -135,9 +139,10 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 	}
 	// Entries of unfinished uploads outlive every transfer: 14 days in the outbox
 	// and 14 in the inbox. The newest event of a key outlives older ones even where
-	// those have been in both dead-letter queues too. Records of order stay.
+	// those have been in both dead-letter queues too, and so does the note that the
+	// tags of a version have changed. Records of order stay.
 	r.journal = newBucket(r, "JournalBucket", false, p.EncryptionKey, abortUploads(7),
-		expire("ExpireUploads", envcfg.JournalUploads, 30), expire("ExpireNewest", envcfg.JournalNewest, 90))
+		expire("ExpireUploads", envcfg.JournalUploads, 30), expire("ExpireNewest", envcfg.JournalNewest, 90), expire("ExpireTags", envcfg.JournalTags, 90))
 	r.trust = awsssm.NewStringParameter(r, jsii.String("Trust"), &awsssm.StringParameterProps{
 		Description: jsii.String("s3ferry: whose transfers the receiver takes (keys, a JWKS) and from which buckets (sources)"),
 		StringValue: jsii.String(trustNobody),
@@ -159,6 +164,7 @@ func NewReceiver(scope constructs.Construct, id string, props *ReceiverProps) *R
 		SegmentSize:       int64(p.SegmentSizeMiB) << 20,
 		MemoryMiB:         int64(p.MemoryMiB) / 4,
 		Deletes:           p.Deletes,
+		TagChanges:        p.TagChanges,
 		Unconditional:     p.UnconditionalWrites,
 		InboxReceives:     inboxReceives,
 		StripPrefix:       p.StripPrefix,
@@ -229,6 +235,9 @@ func (r *Receiver) grantPull(role awsiam.Role) {
 	actions := []string{"s3:GetObject", "s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}
 	if r.settings.Deletes {
 		actions = append(actions, "s3:DeleteObject")
+	}
+	if r.settings.TagChanges {
+		actions = append(actions, "s3:PutObjectVersionTagging")
 	}
 	allow(role, r.destination.ArnForObjects(jsii.String(within+"*")), actions...)
 	grantKey(r.destination, role, "kms:GenerateDataKey", "kms:Decrypt")

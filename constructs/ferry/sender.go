@@ -87,6 +87,10 @@ type SenderProps struct {
 	// the same switch. A given Outbox has to be told of them. Default: objects stay
 	// at the destination.
 	Deletes bool
+	// TagChanges carries tags that change after their object was made; the receiver
+	// has the same switch. A given Outbox has to be told of them. Default: an object
+	// keeps the tags it came with.
+	TagChanges bool
 	// MaxRounds is how often a transfer is sent again, because its URL died first or
 	// the receiver gave it back, 1 to 10000. Then it is a dead letter. Default: 400,
 	// an hour each for as long as queues keep messages.
@@ -150,6 +154,7 @@ type Sender struct {
 	key        awskms.IKey // of what the sender makes, or nil
 	urlLife    time.Duration
 	deletes    bool
+	tagChanges bool
 	notified   []Source // whose buckets got a notification
 	pace       awsssm.StringParameter
 	function   awslambda.Function
@@ -159,7 +164,7 @@ type Sender struct {
 // NewSender makes a Sender. Nil props mean the defaults.
 func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sender {
 	p := props.resolve(scope, id)
-	s := &Sender{urlLife: p.URLLife, key: p.EncryptionKey, deletes: p.Deletes}
+	s := &Sender{urlLife: p.URLLife, key: p.EncryptionKey, deletes: p.Deletes, tagChanges: p.TagChanges}
 	constructs.NewConstruct_Override(s, scope, jsii.String(id))
 
 	if s.outboxDLQ = p.DeadLetterQueue; s.outboxDLQ == nil {
@@ -204,6 +209,7 @@ func NewSender(scope constructs.Construct, id string, props *SenderProps) *Sende
 			Concurrency:   p.Concurrency,
 			PaceParameter: *s.pace.ParameterName(),
 			Deletes:       p.Deletes,
+			TagChanges:    p.TagChanges,
 		}),
 	})
 	consume(s, "SenderOutbox", s.function, s.outbox, p.Concurrency)
@@ -289,10 +295,14 @@ func (s *Sender) newSource(scope constructs.Construct, source Source) awss3.IBuc
 
 // eventTypes are the notifications that the outbox is to get.
 func (s *Sender) eventTypes() []awss3.EventType {
-	if !s.deletes {
-		return []awss3.EventType{awss3.EventType_OBJECT_CREATED}
+	types := []awss3.EventType{awss3.EventType_OBJECT_CREATED}
+	if s.deletes {
+		types = append(types, awss3.EventType_OBJECT_REMOVED, awss3.EventType_LIFECYCLE_EXPIRATION)
 	}
-	return []awss3.EventType{awss3.EventType_OBJECT_CREATED, awss3.EventType_OBJECT_REMOVED, awss3.EventType_LIFECYCLE_EXPIRATION}
+	if s.tagChanges {
+		types = append(types, awss3.EventType_OBJECT_TAGGING)
+	}
+	return types
 }
 
 // newNotifyingBucket makes a bucket that notifies the outbox itself. The L2
@@ -316,6 +326,9 @@ func (s *Sender) newNotifyingBucket(scope constructs.Construct, source Source) a
 	names := []string{"s3:ObjectCreated:*"}
 	if s.deletes {
 		names = append(names, "s3:ObjectRemoved:*", "s3:LifecycleExpiration:*")
+	}
+	if s.tagChanges {
+		names = append(names, "s3:ObjectTagging:*")
 	}
 	var rules []any
 	if source.Prefix != "" {
@@ -353,6 +366,9 @@ func (s *Sender) addEventRule(scope constructs.Construct, source Source) {
 	types := []string{"Object Created"}
 	if s.deletes {
 		types = append(types, "Object Deleted")
+	}
+	if s.tagChanges {
+		types = append(types, "Object Tags Added", "Object Tags Deleted")
 	}
 	letSend(scope, s.outbox, "events.amazonaws.com")
 	awsevents.NewRule(scope, jsii.String("SourceEvents"), &awsevents.RuleProps{
@@ -420,7 +436,11 @@ func (s *Sender) grantReadLink(role awsiam.Role) {
 func (s *Sender) grantRead(bucket awss3.IBucket, prefix string) {
 	objects := bucket.ArnForObjects(jsii.String(prefix + "*"))
 	young := map[string]any{"NumericLessThan": map[string]any{"s3:signatureAge": (s.urlLife + signatureSlack).Milliseconds()}}
-	allowIf(s.signerRole, young, objects, "s3:GetObject", "s3:GetObjectVersion")
+	signed := []string{"s3:GetObject", "s3:GetObjectVersion"}
+	if s.tagChanges {
+		signed = append(signed, "s3:GetObjectTagging", "s3:GetObjectVersionTagging")
+	}
+	allowIf(s.signerRole, young, objects, signed...)
 	allow(s.role, objects, "s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging", "s3:GetObjectVersionTagging")
 	// With s3:ListBucket a missing key is a 404, without it a 403. The question
 	// behind a 404 names no prefix, hence IfExists.

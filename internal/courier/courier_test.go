@@ -188,6 +188,8 @@ func receipt(t *testing.T, key string, outcome wire.Outcome) (string, wire.Sourc
 		r.Op = wire.OpNoop
 	case wire.Deleted:
 		r.Op, r.Source.ETag, r.Source.Size = wire.OpDelete, "", 0
+	case wire.Tagged:
+		r.Op, r.Source.Sequencer, r.Source.Size = wire.OpTag, "", 0
 	}
 	r.ID = wire.ID(r.Op, r.Source)
 	switch outcome {
@@ -290,7 +292,7 @@ func TestWhatMayYetSucceedIsSentAgainLaterAndLater(t *testing.T) {
 		{wire.Expired, 0, 0}, {wire.Expired, 1, 2}, {wire.Expired, 399, 900}, {wire.Expired, 400, -1},
 		{wire.Failed, 0, 1}, {wire.Failed, 6, 64}, {wire.Failed, 10, 900}, {wire.Failed, 401, -1},
 	} {
-		for _, op := range []wire.Op{wire.OpPut, wire.OpDelete} {
+		for _, op := range []wire.Op{wire.OpPut, wire.OpDelete, wire.OpTag} {
 			if op == wire.OpDelete && tc.outcome == wire.Expired {
 				continue
 			}
@@ -300,8 +302,12 @@ func TestWhatMayYetSucceedIsSentAgainLaterAndLater(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Op, r.Round, r.Retry = op, tc.round, tc.outcome == wire.Failed; op == wire.OpDelete {
+			r.Op, r.Round, r.Retry = op, tc.round, tc.outcome == wire.Failed
+			switch op {
+			case wire.OpDelete:
 				r.Source.ETag, r.Source.Size = "", 0
+			case wire.OpTag:
+				r.Source.Sequencer, r.Source.Size = "", 0
 			}
 			r.ID, r.Class, r.Reason = wire.ID(op, r.Source), "destination-busy", "put: 503"
 			if body, err = wire.EncodeReceipt(r); err != nil {

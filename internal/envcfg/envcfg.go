@@ -25,6 +25,7 @@ import (
 const (
 	JournalUploads = "uploads/" // a multipart upload under way
 	JournalNewest  = "newest/"  // the newest event of a key; needed while an older one may still come
+	JournalTags    = "tags/"    // a version whose tags have changed; needed while the version may still come
 )
 
 // Sender configures functions/sender.
@@ -37,9 +38,10 @@ type Sender struct {
 	SignerRole   string        `env:"S3FERRY_SIGNER_ROLE"` // ARN of the role whose credentials sign URLs
 	URLLife      time.Duration `env:"S3FERRY_URL_LIFE"`    // wanted life of a signed URL, clamped to the credentials
 
-	Concurrency   int    `env:"S3FERRY_CONCURRENCY"`      // most invocations at once, which share the room in the inbox
-	PaceParameter string `env:"S3FERRY_PACE_PARAMETER"`   // name of the SSM parameter with the receiver's pace
-	Deletes       bool   `env:"S3FERRY_DELETES,optional"` // deletions are carried too
+	Concurrency   int    `env:"S3FERRY_CONCURRENCY"`          // most invocations at once, which share the room in the inbox
+	PaceParameter string `env:"S3FERRY_PACE_PARAMETER"`       // name of the SSM parameter with the receiver's pace
+	Deletes       bool   `env:"S3FERRY_DELETES,optional"`     // deletions are carried too
+	TagChanges    bool   `env:"S3FERRY_TAG_CHANGES,optional"` // changes of tags are carried too
 
 	// TestSourceEndpoint replaces the S3 endpoint that goes into signed URLs.
 	TestSourceEndpoint string `env:"S3FERRY_TEST_SOURCE_ENDPOINT,test"`
@@ -78,6 +80,7 @@ type Receiver struct {
 	MemoryMiB   int64 `env:"S3FERRY_MEMORY_BUDGET"` // MiB of part buffers, over all messages of a batch
 
 	Deletes       bool `env:"S3FERRY_DELETES,optional"`              // deletions are carried too
+	TagChanges    bool `env:"S3FERRY_TAG_CHANGES,optional"`          // changes of tags are carried too
 	Unconditional bool `env:"S3FERRY_UNCONDITIONAL_WRITES,optional"` // S3 has no conditional writes here
 	InboxReceives int  `env:"S3FERRY_INBOX_RECEIVES"`                // after so many, SQS gives a message up
 

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -30,17 +31,20 @@ const (
 	created       = "ObjectCreated:" // prefixes of the names that carry something
 	removed       = "ObjectRemoved:"
 	expired       = "LifecycleExpiration:"
+	tagged        = "ObjectTagging:"
 	markerCreated = "DeleteMarkerCreated" // what follows a prefix, or "Delete"
 	bridgeCreated = "Object Created"
 	bridgeDeleted = "Object Deleted"
+	bridgeTagged  = "Object Tags Added"
+	bridgeCleared = "Object Tags Deleted"
 	bridgeMarker  = "Delete Marker Created" // deletion types of the latter
 	bridgeForGood = "Permanently Deleted"
 )
 
 // Event is something that happened to a key.
 type Event struct {
-	Op     wire.Op     // OpPut or OpDelete
-	Source wire.Source // of OpDelete without ETag and size
+	Op     wire.Op     // OpPut, OpDelete or OpTag
+	Source wire.Source // of OpDelete without ETag and size, of OpTag without size and sequencer
 	// Unclear, of OpDelete, says that one version went, and perhaps not the current
 	// one: what is current now decides what is to be carried.
 	Unclear bool
@@ -113,6 +117,8 @@ func parseRecords(records []json.RawMessage) (Message, error) {
 				err = message.delete(source, source.VersionID != "")
 			case prefix+":" == expired && what == "Delete": // of an unversioned object, or of some version
 				err = message.delete(source, true)
+			case prefix+":" == tagged:
+				err = message.tag(source)
 			default:
 				message.Ignored = append(message.Ignored, name)
 			}
@@ -133,7 +139,7 @@ func parseBridge(body []byte) (Message, error) {
 		return Message{}, fmt.Errorf("got an EventBridge event of %q, expected aws.s3", e.Source)
 	}
 	var message Message
-	if e.DetailType != bridgeCreated && e.DetailType != bridgeDeleted {
+	if !slices.Contains([]string{bridgeCreated, bridgeDeleted, bridgeTagged, bridgeCleared}, e.DetailType) {
 		message.Ignored = []string{e.DetailType}
 		return message, nil
 	}
@@ -162,6 +168,8 @@ func parseBridge(body []byte) (Message, error) {
 	switch {
 	case e.DetailType == bridgeCreated:
 		err = message.put(source)
+	case e.DetailType == bridgeTagged, e.DetailType == bridgeCleared:
+		err = message.tag(source)
 	case detail.DeletionType == bridgeMarker:
 		err = message.delete(source, false)
 	case detail.DeletionType == bridgeForGood: // an unversioned object, or some version
@@ -177,6 +185,11 @@ func (m *Message) put(s wire.Source) error { return m.add(Event{Op: wire.OpPut, 
 func (m *Message) delete(s wire.Source, unclear bool) error {
 	s.ETag, s.Size = "", 0 // where S3 gives any, they are of what is gone
 	return m.add(Event{Op: wire.OpDelete, Source: s, Unclear: unclear})
+}
+
+func (m *Message) tag(s wire.Source) error {
+	s.Size, s.Sequencer = 0, "" // S3 gives no sequencer, other servers may
+	return m.add(Event{Op: wire.OpTag, Source: s})
 }
 
 // add takes e in, or says all that is wrong with it.
@@ -206,14 +219,20 @@ func Round(m events.SQSMessage) int {
 	return n
 }
 
-// Encode returns the message in which S3 would tell of s and what was done, a put
-// or a deletion, so that Parse gives both back and the transfer keeps its identity.
+// Encode returns the message in which S3 would tell of s and what was done, a put,
+// a deletion or a change of tags, so that Parse gives both back and the transfer
+// keeps its identity.
 func Encode(op wire.Op, s wire.Source) string {
 	name := created + "Put"
-	object := map[string]any{"key": url.QueryEscape(s.Key), "sequencer": s.Sequencer}
+	object := map[string]any{"key": url.QueryEscape(s.Key)}
+	if op != wire.OpTag {
+		object["sequencer"] = s.Sequencer
+	}
 	switch {
 	case op == wire.OpPut:
 		object["size"], object["eTag"] = s.Size, s.ETag
+	case op == wire.OpTag:
+		name, object["eTag"] = tagged+"Put", s.ETag
 	case s.VersionID == "":
 		name = removed + "Delete"
 	default:

@@ -54,6 +54,12 @@ func deletes(key string, millis int, version string, unclear bool) Message {
 	return Message{Events: []Event{{Op: wire.OpDelete, Source: s, Unclear: unclear}}}
 }
 
+func tags(key string, millis int) Message {
+	s := source(key, millis)
+	s.Size, s.Sequencer = 0, ""
+	return Message{Events: []Event{{Op: wire.OpTag, Source: s}}}
+}
+
 func unversioned(record string) string {
 	return strings.NewReplacer(`"versionId":"v1",`, "", `"size":5,"eTag":"e1",`, "").Replace(records(record))
 }
@@ -89,7 +95,11 @@ func TestParse(t *testing.T) {
 		"test event": {`{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2026-11-23T08:00:00.000Z","Bucket":"source","RequestId":"R","HostId":"H"}`,
 			Message{Ignored: []string{"s3:TestEvent"}}},
 		"bridge":                {bridge("Object Created", `数据/1+1 %41.txt`), puts(source("数据/1+1 %41.txt", 0))},
-		"bridge, other":         {bridge("Object Tags Added", "a"), Message{Ignored: []string{"Object Tags Added"}}},
+		"bridge, other":         {bridge("Object ACL Updated", "a"), Message{Ignored: []string{"Object ACL Updated"}}},
+		"tags":                  {records(record("ObjectTagging:Put", "a+b")), tags("a b", 123)},
+		"tags taken off":        {records(strings.Replace(record("s3:ObjectTagging:Delete", "a"), `"size":5,`, "", 1)), tags("a", 123)},
+		"bridge, tags":          {bridge("Object Tags Added", "a"), tags("a", 0)},
+		"bridge, tags off":      {strings.Replace(bridge("Object Tags Deleted", "a"), `"sequencer":"00617F08299329D189"`, `"size":5`, 1), tags("a", 0)},
 		"unversioned and empty": {strings.NewReplacer(`"versionId":"v1",`, "", `"size":5`, `"size":0`).Replace(records(record("ObjectCreated:Put", "a"))), puts(func() wire.Source { s := source("a", 123); s.VersionID, s.Size = "", 0; return s }())},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -183,9 +193,12 @@ func TestEncodeComesBack(t *testing.T) {
 			Sequencer: rapid.StringMatching(`[0-9A-F]{1,20}`).Draw(t, "sequencer"),
 			EventTime: time.UnixMilli(rapid.Int64Range(1.2e12, 4e12).Draw(t, "time")).UTC(),
 		}
-		op := rapid.SampledFrom([]wire.Op{wire.OpPut, wire.OpDelete}).Draw(t, "op")
-		if op == wire.OpDelete {
+		op := rapid.SampledFrom([]wire.Op{wire.OpPut, wire.OpDelete, wire.OpTag}).Draw(t, "op")
+		switch op {
+		case wire.OpDelete:
 			want.ETag, want.Size = "", 0
+		case wire.OpTag:
+			want.Sequencer, want.Size = "", 0
 		}
 		got, err := Parse(Encode(op, want))
 		if err != nil {
@@ -205,6 +218,7 @@ func FuzzParse(f *testing.F) {
 	f.Add(records(record("ObjectRemoved:Delete", "a"), record("ObjectCreated:Put", "%E6")))
 	f.Add(bridge("Object Created", "数据"))
 	f.Add(bridgeOf("Permanently Deleted"))
+	f.Add(bridge("Object Tags Deleted", "a"))
 	f.Add(`{"Event":"s3:TestEvent"}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		message, err := Parse(body)

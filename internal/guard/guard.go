@@ -54,8 +54,8 @@ func New(o Options) (*Guard, error) {
 }
 
 // Rebuild returns the URL to pull t from: a presigned SigV4 GET of exactly t's
-// bucket, key and version, put together from t.Source and the checked signing
-// parameters of t.URL, never the string that came. Any URL that differs from it
+// bucket, key and version, or of its tags where that is t.Op, put together from
+// t.Source and the checked signing parameters of t.URL, never the string that came. Any URL that differs from it
 // in more than the order of its parameters is refused with a permanent fault of
 // Class that quotes neither path nor parameters. Whether t's bucket is trusted is not
 // asked here.
@@ -73,7 +73,7 @@ func (g *Guard) Rebuild(t *wire.Transfer) (secret.String, error) {
 		return secret.String{}, fault.Permanentf(Class, "check URL: scheme, host and path: got %.120q and a path of %d bytes, expected one of %q",
 			got.host, len(got.place)-len(got.host), places)
 	}
-	query, err := rebuildQuery(got.query, t.Source)
+	query, err := rebuildQuery(got.query, t.Op, t.Source)
 	if err != nil {
 		return secret.String{}, err
 	}

@@ -174,6 +174,37 @@ func TestRebuildAcceptsEveryPinTheSenderMaySign(t *testing.T) {
 	}
 }
 
+// The URL of tags is that of an object with another query, and neither passes for
+// the other.
+func TestRebuildKnowsTagsFromObjects(t *testing.T) {
+	object := presigned{region: "us-east-1", bucket: "reports", key: "k", version: "v", input: func(in *s3.GetObjectInput) { in.ChecksumMode = "" }}.transfer(t)
+	tags := *object
+	tags.Op = wire.OpTag
+	tags.URL = secret.New(strings.Replace(object.URL.Reveal(), "x-id=GetObject", "tagging=&x-id=GetObjectTagging", 1))
+	got, err := newGuard(t, "").Rebuild(&tags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, got.Reveal(), tags.URL.Reveal())
+
+	for name, bent := range map[string]struct {
+		op  wire.Op
+		url string
+	}{
+		"an object for tags":     {wire.OpTag, object.URL.Reveal()},
+		"tags for an object":     {wire.OpPut, tags.URL.Reveal()},
+		"tags with a value":      {wire.OpTag, strings.Replace(tags.URL.Reveal(), "tagging=", "tagging=1", 1)},
+		"tags of another object": {wire.OpTag, strings.Replace(tags.URL.Reveal(), "/k?", "/l?", 1)},
+		"an ACL":                 {wire.OpTag, strings.Replace(tags.URL.Reveal(), "tagging=", "acl=", 1)},
+	} {
+		u := tags
+		u.Op, u.URL = bent.op, secret.New(bent.url)
+		if _, err := newGuard(t, "").Rebuild(&u); fault.Class(err) != guard.Class {
+			t.Errorf("%s: got %v, want %s", name, err, guard.Class)
+		}
+	}
+}
+
 func TestRebuildIsAssembledFromOurParts(t *testing.T) {
 	transfer := presigned{region: "us-east-1", bucket: "reports", key: "k", version: "v"}.transfer(t)
 	place, query, _ := strings.Cut(transfer.URL.Reveal(), "?")

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"maps"
 	"net/url"
 	"regexp"
 	"strings"
@@ -31,8 +32,18 @@ var parameters = map[string]parameter{
 	"X-Amz-SignedHeaders":  {pattern(`host|host;if-match`), true, "host or host;if-match"},
 	"X-Amz-Signature":      {pattern(`[0-9a-f]{64}`), true, "64 hex digits"},
 	"X-Amz-Security-Token": {pattern(`[A-Za-z0-9+/=_-]+`), false, "a session token"},
-	"X-Amz-Checksum-Mode":  {pattern(`ENABLED`), false, "ENABLED"},
-	"x-id":                 {pattern(`GetObject`), false, "GetObject"},
+}
+
+// more are the parameters of an op: what it gets.
+var more = map[wire.Op]map[string]parameter{
+	wire.OpPut: {
+		"X-Amz-Checksum-Mode": {pattern(`ENABLED`), false, "ENABLED"},
+		"x-id":                {pattern(`GetObject`), false, "GetObject"},
+	},
+	wire.OpTag: {
+		"tagging": {pattern(``), true, "no value"},
+		"x-id":    {pattern(`GetObjectTagging`), false, "GetObjectTagging"},
+	},
 }
 
 // maxExpires is the longest life of a presigned URL, in seconds: 7 days.
@@ -40,7 +51,9 @@ const maxExpires = "604800"
 
 // rebuildQuery checks raw, the query of a URL, and writes it anew. The order of
 // parameters is not signed.
-func rebuildQuery(raw string, s wire.Source) (string, error) {
+func rebuildQuery(raw string, op wire.Op, s wire.Source) (string, error) {
+	allowed := maps.Clone(parameters)
+	maps.Copy(allowed, more[op])
 	got := url.Values{}
 	for pair := range strings.SplitSeq(raw, "&") {
 		name, value, err := unescape(pair)
@@ -53,11 +66,11 @@ func rebuildQuery(raw string, s wire.Source) (string, error) {
 		got.Set(name, value)
 	}
 	for name := range got {
-		if _, known := parameters[name]; !known && name != "versionId" {
+		if _, known := allowed[name]; !known && name != "versionId" {
 			return "", fault.Permanentf(Class, "check URL: got parameter %.32q, expected only those of a presigned GET", name)
 		}
 	}
-	for name, p := range parameters {
+	for name, p := range allowed {
 		if !got.Has(name) && !p.required {
 			continue
 		}

@@ -81,6 +81,9 @@ type Options struct {
 	// Deletes carries deletions too.
 	Deletes bool
 
+	// TagChanges carries changes of tags too.
+	TagChanges bool
+
 	// NoReceiver leaves what is in the inbox to somebody else: a worker, say.
 	NoReceiver bool
 
@@ -346,7 +349,7 @@ func (c *Cloud) startStores(ctx context.Context) error {
 		Port: c.options.SourcePort, Region: sourceIn,
 		Buckets:     []s3gw.Bucket{{Name: sourceName, Versioned: true}},
 		EventBucket: sourceName, EventQueueURL: c.SQS.Queues.Outbox, SQSEndpoint: c.SQS.Endpoint,
-		EventRemovals: c.options.Deletes,
+		EventRemovals: c.options.Deletes, EventTagging: c.options.TagChanges,
 	})
 	if err != nil {
 		return err

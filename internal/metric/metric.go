@@ -61,7 +61,7 @@ var Memory = Metric{"Memory", bytes}
 
 // Outcomes are what may become of a transfer, each of which is a metric.
 func Outcomes() []string {
-	return []string{"copied", "skipped", "superseded", "gone", "deleted", "expired", "refused", "failed"}
+	return []string{"copied", "skipped", "superseded", "gone", "deleted", "tagged", "expired", "refused", "failed"}
 }
 
 // Outcome counts the transfers with that outcome.

@@ -28,11 +28,13 @@ import (
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
-// Engine carries one object version or deletion. *transfer.Engine satisfies it.
+// Engine carries one object version, deletion or change of tags. *transfer.Engine
+// satisfies it.
 type Engine interface {
 	Delete(ctx context.Context, t *wire.Transfer) (transfer.Result, error)
 	Put(ctx context.Context, t *wire.Transfer, redelivered bool) (transfer.Result, error)
 	PutSegment(ctx context.Context, t *wire.Transfer, segment int) (transfer.Result, error)
+	Tag(ctx context.Context, t *wire.Transfer, redelivered bool) (transfer.Result, error)
 }
 
 // Guard says from where a transfer may be pulled. *guard.Guard satisfies it.
@@ -58,6 +60,7 @@ type Receiver struct {
 	SQS         SQS
 	ReceiptsURL string
 	Deletes     bool // deletions are carried, not refused
+	TagChanges  bool // and so are changes of tags
 	MaxReceives int  // of the inbox: after so many, SQS gives a message up without a word
 	Log         *slog.Logger
 	Name        string // of the receiver, in metrics
@@ -137,7 +140,10 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	case err != nil:
 		return nil, nil, err
 	}
-	if err := r.askAgain(ctx, result.Again); err != nil {
+	if err := r.askAgain(ctx, wire.OpPut, result.Again); err != nil {
+		return nil, nil, err
+	}
+	if err := r.askAgain(ctx, wire.OpTag, result.Retag); err != nil {
 		return nil, nil, err
 	}
 	if result.Residue != nil {
@@ -192,6 +198,8 @@ func (r *Receiver) pull(ctx context.Context, t *wire.Transfer, trust link.Trust,
 		return transfer.Result{}, fault.Permanentf(classDeletesOff, "got a deletion, expected none: switch Deletes on for the receiver too")
 	case t.Op == wire.OpDelete:
 		return r.Engine.Delete(ctx, t) // it needs no URL, so it is never too late
+	case t.Op == wire.OpTag && !r.TagChanges:
+		return transfer.Result{}, fault.Permanentf(classTagsOff, "got a change of tags, expected none: switch TagChanges on for the receiver too")
 	}
 	url, err := r.Guard.Rebuild(t)
 	if err != nil {
@@ -203,22 +211,24 @@ func (r *Receiver) pull(ctx context.Context, t *wire.Transfer, trust link.Trust,
 		return r.Engine.PutSegment(ctx, t, segment)
 	case !redelivered && !time.Now().Before(t.NotAfter): // else it may have arrived already
 		return transfer.Result{Outcome: wire.Expired}, nil
+	case t.Op == wire.OpTag:
+		return r.Engine.Tag(ctx, t, redelivered)
 	default:
 		return r.Engine.Put(ctx, t, redelivered)
 	}
 }
 
-// askAgain has the sender send a newer put again, which the engine may have undone.
-// It does nothing where there is none.
-func (r *Receiver) askAgain(ctx context.Context, again *wire.Source) error {
+// askAgain has the sender send again what the engine may have undone: a newer put,
+// or tags. It does nothing where there is none.
+func (r *Receiver) askAgain(ctx context.Context, op wire.Op, again *wire.Source) error {
 	if again == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
 	defer cancel()
 	body, err := wire.EncodeReceipt(wire.Receipt{
-		ID: wire.ID(wire.OpPut, *again), Op: wire.OpPut, Outcome: wire.Expired, Source: *again, Attempts: 1, At: time.Now().UTC(),
-		Reason: "an older event was carried on top of it",
+		ID: wire.ID(op, *again), Op: op, Outcome: wire.Expired, Source: *again, Attempts: 1, At: time.Now().UTC(),
+		Reason: "something older may have been carried on top of it",
 	})
 	if err == nil {
 		_, err = r.SQS.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: aws.String(r.ReceiptsURL), MessageBody: aws.String(body)})
@@ -226,7 +236,7 @@ func (r *Receiver) askAgain(ctx context.Context, again *wire.Source) error {
 	if err != nil {
 		return fault.Transientf("receipt-unsent", "ask for %q again: %w", again.Key, err)
 	}
-	r.Log.InfoContext(ctx, "transfer asked for again: an older one came on top", "key", again.Key, "sequencer", again.Sequencer)
+	r.Log.InfoContext(ctx, "transfer asked for again: another one came on top", "op", op, "key", again.Key, "sequencer", again.Sequencer)
 	return nil
 }
 
@@ -326,12 +336,13 @@ func fail(errs []error, id *string, err error) {
 const (
 	classSource     = "unknown-source"    // permanent: a source bucket that nobody linked
 	classDeletesOff = "deletes-off"       // permanent: a deletion, which this receiver does not carry
+	classTagsOff    = "tag-changes-off"   // permanent: the same of a change of tags
 	classInbox      = "inbox-unavailable" // transient
 )
 
 // isRefusal tells what the receiver would not touch from what it could not do.
 func isRefusal(err error) bool {
-	return slices.Contains([]string{classSource, classDeletesOff, "url-refused"}, fault.Class(err))
+	return slices.Contains([]string{classSource, classDeletesOff, classTagsOff, "url-refused"}, fault.Class(err))
 }
 
 func verifyClass(err error) string {

@@ -43,6 +43,7 @@ type engine struct {
 
 	segments []int // carried by PutSegment
 	deleted  []string
+	tagged   map[string]bool // by key: whether it was called redelivered
 }
 
 type answer struct {
@@ -63,6 +64,15 @@ func (e *engine) Delete(_ context.Context, t *wire.Transfer) (transfer.Result, e
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.deleted = append(e.deleted, t.Source.Key)
+	a := e.answers[t.Source.Key]
+	return a.result, a.err
+}
+
+func (e *engine) Tag(_ context.Context, t *wire.Transfer, redelivered bool) (transfer.Result, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.tagged[t.Source.Key] = redelivered
+	e.urls = append(e.urls, t.URL.Reveal())
 	a := e.answers[t.Source.Key]
 	return a.result, a.err
 }
@@ -135,7 +145,7 @@ type bench struct {
 
 func newBench(answers map[string]answer) *bench {
 	b := &bench{
-		engine: &engine{answers: answers, puts: map[string]bool{}},
+		engine: &engine{answers: answers, puts: map[string]bool{}, tagged: map[string]bool{}},
 		queues: &queues{sent: map[string][]*sqs.SendMessageInput{}, hidden: map[string]int32{}},
 		trust: link.Trust{
 			Keys:    wire.PublicKeys{key.ID: key.Key.Reveal().Public().(ed25519.PublicKey)},
@@ -478,6 +488,54 @@ func TestADeletionIsCarriedWhereDeletesAreOn(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"deletes-off"}, b.dead()); diff != "" {
 		t.Errorf("dead letters: %s", diff)
+	}
+}
+
+func retagging(t *wire.Transfer) {
+	t.Op, t.Source.Size, t.Source.Sequencer = wire.OpTag, 0, ""
+}
+
+func TestTagsAreCarriedWhereTagChangesAreOn(t *testing.T) {
+	b := newBench(map[string]answer{"k": {result: transfer.Result{Outcome: wire.Tagged}}})
+	b.TagChanges = true
+	late := signed(t, "late", func(t *wire.Transfer) {
+		retagging(t)
+		t.NotAfter = time.Now().Add(-time.Hour).UTC().Truncate(time.Second)
+	})
+	evil := signed(t, "evil", func(t *wire.Transfer) {
+		retagging(t)
+		t.URL = secret.New("https://evil/")
+	})
+	b.handle(t, batch(signed(t, "k", retagging), late, evil))
+	receipts := b.receipts(t)
+	if receipts["k"].Outcome != wire.Tagged || receipts["late"].Outcome != wire.Expired || receipts["evil"].Class != "url-refused" {
+		t.Errorf("got receipts %+v", receipts)
+	}
+	if diff := cmp.Diff([]string{"rebuilt"}, b.engine.urls); diff != "" || len(b.engine.puts) > 0 {
+		t.Errorf("pulled from (-want +got):\n%s", diff)
+	}
+
+	b = newBench(nil)
+	b.handle(t, batch(signed(t, "k", retagging)))
+	if r := b.receipts(t)["k"]; r.Outcome != wire.Refused || r.Class != "tag-changes-off" || len(b.engine.tagged) > 0 {
+		t.Errorf("tag changes off: got receipt %+v, tagged %v", r, b.engine.tagged)
+	}
+}
+
+func TestTagsThatMayBeWrongAreAskedFor(t *testing.T) {
+	source := wire.Source{Region: "us-east-1", Bucket: "source", Key: "k", ETag: "e", EventTime: time.Now().UTC()}
+	b := newBench(map[string]answer{"k": {result: transfer.Result{Outcome: wire.Copied, Verified: wire.ByETag, Retag: &source}}})
+	b.handle(t, batch(signed(t, "k", nil)))
+	var asked []wire.Receipt
+	for _, m := range b.queues.sent["receipts"] {
+		r, err := wire.DecodeReceipt(*m.MessageBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked = append(asked, r)
+	}
+	if len(asked) != 2 || asked[0].Op != wire.OpTag || asked[0].Outcome != wire.Expired || !cmp.Equal(asked[0].Source, source) || asked[1].Outcome != wire.Copied {
+		t.Errorf("got receipts %+v, want one that asks for the tags, then that of the copy", asked)
 	}
 }
 

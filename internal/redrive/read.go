@@ -40,7 +40,7 @@ func Transfers(trust link.Trust) func(body string) (Event, error) {
 		}
 		e := Event{Keys: []string{t.Source.Key}}
 		switch {
-		case t.Op != wire.OpPut && t.Op != wire.OpDelete:
+		case t.Op == wire.OpNoop:
 			return e, fmt.Errorf("it asks for %q, which carries nothing", t.Op)
 		case !trust.Allows(t.Source.Bucket, t.Source.Region):
 			return e, fmt.Errorf("its source, %s in %s, is not linked", t.Source.Bucket, t.Source.Region)

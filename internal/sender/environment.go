@@ -68,6 +68,6 @@ func FromEnvironment(ctx context.Context) (*Sender, error) {
 			MaxDelay: longestDelay, Log: log,
 		},
 		Log: log, Name: env.Name,
-		Deletes: env.Deletes,
+		Deletes: env.Deletes, TagChanges: env.TagChanges,
 	}, nil
 }

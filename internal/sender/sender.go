@@ -50,6 +50,8 @@ type Sender struct {
 
 	// Deletes says that deletions are carried, not ignored.
 	Deletes bool
+	// TagChanges says the same of tags that were changed after their object was made.
+	TagChanges bool
 }
 
 // parcel is one object of a batch on its way.
@@ -83,8 +85,8 @@ func (s *Sender) send(ctx context.Context, messages []events.SQSMessage) []error
 		told, err := event.Parse(m.Body)
 		errs[i] = err
 		for _, e := range told.Events {
-			if e.Op == wire.OpDelete && !s.Deletes {
-				told.Ignored = append(told.Ignored, "deletion of "+e.Source.Key)
+			if e.Op == wire.OpDelete && !s.Deletes || e.Op == wire.OpTag && !s.TagChanges {
+				told.Ignored = append(told.Ignored, fmt.Sprintf("%s of %s", e.Op, e.Source.Key))
 				continue
 			}
 			parcels = append(parcels, &parcel{message: i, round: event.Round(m), event: e})
@@ -196,8 +198,11 @@ func (s *Sender) prepare(ctx context.Context, parcels []*parcel) {
 // transfer makes the transfer of what happened. Its error is a *noTransfer where
 // there is nothing to carry, and nothing was sent before.
 func (s *Sender) transfer(ctx context.Context, e event.Event, round int) (*wire.Transfer, error) {
-	if e.Op == wire.OpPut {
+	switch e.Op {
+	case wire.OpPut:
 		return s.put(ctx, e.Source, round)
+	case wire.OpTag:
+		return s.tag(ctx, e.Source, round)
 	}
 	if e.Unclear {
 		switch current, err := s.Source.Current(ctx, e.Source); {
@@ -236,6 +241,29 @@ func (s *Sender) put(ctx context.Context, source wire.Source, round int) (*wire.
 	return &wire.Transfer{
 		ID: wire.ID(wire.OpPut, source), Op: wire.OpPut, Round: round, Source: source,
 		Object: object, URL: url, NotAfter: notAfter,
+	}, nil
+}
+
+// tag makes the transfer of a change of tags. What they are is read by the
+// receiver, just before it sets them: two changes then need no order.
+func (s *Sender) tag(ctx context.Context, source wire.Source, round int) (*wire.Transfer, error) {
+	if source.VersionID == "" {
+		// Without versions the tags are those of whatever is there.
+		switch current, err := s.Source.Current(ctx, source); {
+		case err != nil:
+			return nil, err
+		case current == nil:
+			return nil, &noTransfer{"gone: the source has no such object"}
+		case current.ETag != source.ETag:
+			return nil, &noTransfer{fmt.Sprintf("superseded: got ETag %q, the event has %q", current.ETag, source.ETag)}
+		}
+	}
+	url, notAfter, err := s.Signer.SignTags(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	return &wire.Transfer{
+		ID: wire.ID(wire.OpTag, source), Op: wire.OpTag, Round: round, Source: source, URL: url, NotAfter: notAfter,
 	}, nil
 }
 

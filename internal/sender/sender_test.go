@@ -181,7 +181,7 @@ func TestMessagesOfEveryForm(t *testing.T) {
 	if len(c.dead) != 1 || c.dead[0].Class != event.Malformed || c.dead[0].Body != bodies[4] || c.dead[0].Reason == "" {
 		t.Errorf("dead letters: %+v", c.dead)
 	}
-	for _, ignored := range []string{"s3:TestEvent", "deletion of deleted"} {
+	for _, ignored := range []string{"s3:TestEvent", "delete of deleted"} {
 		if !strings.Contains(c.logs.String(), ignored) {
 			t.Errorf("the log is silent about %s", ignored)
 		}
@@ -238,6 +238,56 @@ func TestDeletions(t *testing.T) {
 	c.put("k", "", object{status: 503, code: "SlowDown"})
 	if stay := handle(t, s, batch(deleted("ObjectRemoved:Delete", "v1"))); len(stay) != 1 || len(api.Inbox()) > 0 {
 		t.Errorf("nobody knows what shows: %v stay, %v sent", stay, api.Inbox())
+	}
+}
+
+// A change of tags names the version, and its URL the tags: what they are is read
+// by the receiver.
+func TestTagChanges(t *testing.T) {
+	told := func(s wire.Source) string {
+		s.Size, s.Sequencer = 0, ""
+		return event.Encode(wire.OpTag, s)
+	}
+	for name, tc := range map[string]struct {
+		version string
+		at      object // the source
+		sent    bool
+		looks   int
+	}{
+		"a version":            {"v1", object{}, true, 0},
+		"unversioned":          {"", object{}, true, 1},
+		"unversioned and gone": {"", object{status: 404, code: "NoSuchKey"}, false, 1},
+		"overwritten":          {"", object{header: map[string]string{"ETag": `"other"`}}, false, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := mailboxtest.New(t)
+			c, s, key := newCloud(t, api)
+			s.TagChanges = true
+			source := c.put("k", tc.version, tc.at)
+			if tc.at.header != nil {
+				source.ETag = "e1"
+			}
+			if stay := handle(t, s, batch(told(source))); stay != nil {
+				t.Fatalf("%v stay: %s", stay, &c.logs)
+			}
+			got := transfers(t, api, key)
+			if (len(got) == 1) != tc.sent || len(c.asked) != tc.looks {
+				t.Fatalf("got %d transfers after %d looks, want %t after %d", len(got), len(c.asked), tc.sent, tc.looks)
+			}
+			if !tc.sent {
+				return
+			}
+			query := parseURL(t, got[0].URL).Query()
+			if got[0].Op != wire.OpTag || got[0].Source.VersionID != tc.version || got[0].Source.ETag != source.ETag || got[0].Source.Sequencer != "" ||
+				!query.Has("tagging") || query.Has("X-Amz-Checksum-Mode") || query.Get("x-id") != "GetObjectTagging" || query.Get("versionId") != tc.version {
+				t.Errorf("got %+v with the parameters %v", got[0], query)
+			}
+		})
+	}
+	api := mailboxtest.New(t)
+	c, s, _ := newCloud(t, api)
+	if stay := handle(t, s, batch(told(c.put("k", "v1", object{})))); len(stay) > 0 || len(api.Inbox()) > 0 || !strings.Contains(c.logs.String(), "tag of k") {
+		t.Errorf("switched off: %v stay, %v sent: %s", stay, api.Inbox(), &c.logs)
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/s3ferry/s3ferry/internal/fault"
 	"github.com/s3ferry/s3ferry/internal/secret"
@@ -45,6 +47,35 @@ type Signer struct {
 // time from which on it is dead. Its life is Life, or less where the credentials
 // die first.
 func (s *Signer) Sign(ctx context.Context, source wire.Source) (secret.String, time.Time, error) {
+	return s.sign(ctx, source, &s3.GetObjectInput{ChecksumMode: types.ChecksumModeEnabled})
+}
+
+// SignTags is Sign for the tags of the version.
+func (s *Signer) SignTags(ctx context.Context, source wire.Source) (secret.String, time.Time, error) {
+	return s.sign(ctx, source, &s3.GetObjectInput{}, func(o *s3.Options) {
+		o.APIOptions = append(o.APIOptions, getsTags)
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired // else the SDK asks for a checksum
+	})
+}
+
+// getsTags makes a GetObjectTagging of a GetObject, since the SDK presigns only
+// the latter. They differ in the query.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObjectTagging.html
+func getsTags(stack *middleware.Stack) error {
+	return stack.Build.Add(middleware.BuildMiddlewareFunc("GetsTags", func(
+		ctx context.Context, in middleware.BuildInput, next middleware.BuildHandler,
+	) (middleware.BuildOutput, middleware.Metadata, error) {
+		if request, ok := in.Request.(*smithyhttp.Request); ok {
+			query := request.URL.Query()
+			query.Set("tagging", "")
+			query.Set("x-id", "GetObjectTagging")
+			request.URL.RawQuery = query.Encode()
+		}
+		return next.HandleBuild(ctx, in)
+	}), middleware.After)
+}
+
+func (s *Signer) sign(ctx context.Context, source wire.Source, get *s3.GetObjectInput, options ...func(*s3.Options)) (secret.String, time.Time, error) {
 	credentials, err := s.credentials(ctx)
 	if err != nil {
 		return secret.String{}, time.Time{}, err
@@ -58,10 +89,10 @@ func (s *Signer) Sign(ctx context.Context, source wire.Source) (secret.String, t
 		return secret.String{}, time.Time{}, fault.Transientf(noSigner,
 			"the signer's credentials end %s, too soon to sign a URL for %q", credentials.Expires.UTC().Format(time.RFC3339), source.Key)
 	}
-	request, err := s.Presign.PresignGetObject(ctx, &s3.GetObjectInput{
-		Bucket: &source.Bucket, Key: &source.Key, VersionId: version(source), ChecksumMode: types.ChecksumModeEnabled,
-	}, func(o *s3.PresignOptions) {
+	get.Bucket, get.Key, get.VersionId = &source.Bucket, &source.Key, version(source)
+	request, err := s.Presign.PresignGetObject(ctx, get, func(o *s3.PresignOptions) {
 		o.Expires = life
+		o.ClientOptions = append(o.ClientOptions, options...)
 		o.ClientOptions = append(o.ClientOptions, func(o *s3.Options) {
 			o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return credentials, nil })
 		})

@@ -30,7 +30,13 @@ func (j *job) checkAnswer(resp *http.Response, offset, size int64) error {
 	switch resp.StatusCode {
 	case http.StatusOK, http.StatusPartialContent:
 		return j.checkBytes(resp, offset, size)
+	default:
+		return j.refusal(resp, offset)
 	}
+}
+
+// refusal returns what an answer without the object means for the transfer.
+func (j *job) refusal(resp *http.Response, offset int64) error {
 	answer := readError(resp)
 	switch status := resp.StatusCode; {
 	case status == http.StatusTooManyRequests, status == http.StatusRequestTimeout, status >= 500, answer.Code == "RequestTimeout":

@@ -18,6 +18,7 @@ import (
 type S3 interface {
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
 	PutObject(context.Context, *s3.PutObjectInput, ...func(*s3.Options)) (*s3.PutObjectOutput, error)
+	PutObjectTagging(context.Context, *s3.PutObjectTaggingInput, ...func(*s3.Options)) (*s3.PutObjectTaggingOutput, error)
 	DeleteObject(context.Context, *s3.DeleteObjectInput, ...func(*s3.Options)) (*s3.DeleteObjectOutput, error)
 	CreateMultipartUpload(context.Context, *s3.CreateMultipartUploadInput, ...func(*s3.Options)) (*s3.CreateMultipartUploadOutput, error)
 	UploadPart(context.Context, *s3.UploadPartInput, ...func(*s3.Options)) (*s3.UploadPartOutput, error)
@@ -60,7 +61,7 @@ func judgeError(what string, err error) error {
 	switch code {
 	case "NoSuchUpload":
 		return fmt.Errorf("%s: %w: %w", what, errUploadLost, err)
-	case "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey":
+	case "PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "NoSuchVersion":
 		return fmt.Errorf("%s: %w: %w", what, errConflict, err)
 	case "BadDigest", "XAmzContentChecksumMismatch":
 		return fmt.Errorf("%s: %w: %w", what, errDigest, err)

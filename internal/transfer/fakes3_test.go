@@ -96,6 +96,8 @@ func operation(r *http.Request) string {
 		return "List"
 	case r.Method == http.MethodPut && q.Has("uploadId"):
 		return "Part"
+	case r.Method == http.MethodPut && q.Has("tagging"):
+		return "PutTags"
 	case r.Method == http.MethodPut:
 		return "Put"
 	case r.Method == http.MethodHead:
@@ -156,6 +158,20 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		f.keep(w, name, r.Header, body)
+	case "PutTags":
+		var in struct {
+			Tags []struct{ Key, Value string } `xml:"TagSet>Tag"`
+		}
+		if err := xml.Unmarshal(body, &in); err != nil {
+			f.t.Errorf("put tags: %v", err)
+		}
+		tags := map[string]string{}
+		for _, tag := range in.Tags {
+			tags[tag.Key] = tag.Value
+		}
+		if !f.tag(name, tags) {
+			refuse(w, 404, "NoSuchKey")
+		}
 	case "Create":
 		if r.Header.Get("X-Amz-Checksum-Type") != "FULL_OBJECT" || r.Header.Get("X-Amz-Checksum-Algorithm") == "" {
 			f.t.Errorf("create: checksum headers missing: %v", r.Header)
@@ -388,6 +404,34 @@ func (f *fakeS3) hook(before func(op string, w http.ResponseWriter, r *http.Requ
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.before = before
+}
+
+// setTags gives an object tags from outside the ferry, and tagsOf returns them.
+func (f *fakeS3) setTags(name string, tags map[string]string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tag(name, tags)
+}
+
+func (f *fakeS3) tagsOf(name string) map[string]string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return unescapeTags(f.t, f.objects[name].header.Get("X-Amz-Tagging"))
+}
+
+// tag reports whether there is such an object; f.mu is held.
+func (f *fakeS3) tag(name string, tags map[string]string) bool {
+	o := f.objects[name]
+	if o == nil {
+		return false
+	}
+	v := url.Values{}
+	for key, value := range tags {
+		v.Set(key, value)
+	}
+	o.header = o.header.Clone()
+	o.header.Set("X-Amz-Tagging", v.Encode())
+	return true
 }
 
 // names lists what is in a bucket, and pendings the uploads under way.

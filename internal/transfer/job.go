@@ -23,6 +23,7 @@ type job struct {
 
 	announced bool         // the event is in the journal as the newest of its key, or was
 	again     *wire.Source // see Result.Again
+	retag     *wire.Source // see Result.Retag
 
 	finished, remaining int // parts
 	segments            []int

@@ -35,6 +35,9 @@ type present struct {
 	sequencer  string // of the event that brought it; empty: it did not come by ferry
 	sourceETag string
 	version    string // of the source
+	// destinationVersion is empty where the bucket keeps one version of a key, which
+	// is then another one after each write.
+	destinationVersion string
 	// promised says that the order record is of a write that this object does not
 	// bear out: one that is under way, or failed.
 	promised bool
@@ -49,21 +52,21 @@ func (j *job) look(ctx context.Context) (*present, error) {
 	if err != nil {
 		return nil, judgeError("look for the destination's object", err)
 	}
-	etag := aws.ToString(out.ETag)
+	there := &present{etag: aws.ToString(out.ETag)}
+	if version := aws.ToString(out.VersionId); version != "null" {
+		there.destinationVersion = version
+	}
 	if sequencer, ok := out.Metadata[MetaSequencer]; ok {
-		return &present{
-			etag: etag, sequencer: sequencer,
-			sourceETag: out.Metadata[MetaSourceETag], version: out.Metadata[MetaSourceVersion],
-		}, nil
+		there.sequencer, there.sourceETag, there.version = sequencer, out.Metadata[MetaSourceETag], out.Metadata[MetaSourceVersion]
+		return there, nil
 	}
 	record, err := j.Journal.Order(ctx, j.Bucket, j.key)
 	if err != nil || record == nil {
-		return &present{etag: etag}, err
+		return there, err
 	}
-	return &present{
-		etag: etag, sequencer: record.Sequencer, promised: record.Written != etag,
-		sourceETag: record.ETag, version: record.VersionID,
-	}, nil
+	there.sequencer, there.sourceETag, there.version = record.Sequencer, record.ETag, record.VersionID
+	there.promised = record.Written != there.etag
+	return there, nil
 }
 
 // shows reports whether the object is that of s, or of a later event.

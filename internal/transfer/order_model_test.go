@@ -41,9 +41,11 @@ var (
 // for our metadata, from a bucket with and without versioning, with deliveries
 // killed between any two calls and delivered again. One call happens at a time,
 // and which one is drawn. Half of the destinations make ETags of the bytes, as S3
-// mostly does, and then bytes come back. Against each schedule stands the
-// reference model, which is one line: the end is that of the newest event. Where
-// ETags differ, no version is ever overwritten by an older one either.
+// mostly does, and then bytes come back. Half of the sources change tags, of which
+// puts know any state that there was, and half of the destinations have versions.
+// Against each schedule stands the reference model, which is one line: the end is
+// that of the newest event, with the source's last tags. Where ETags differ, no
+// version is ever overwritten by an older one either.
 func TestOrderModel(t *testing.T) {
 	for seed := *firstSeed; seed < *firstSeed+uint64(*schedules); seed++ {
 		synctest.Test(t, func(t *testing.T) { newSchedule(seed).run(t) })
@@ -75,6 +77,8 @@ type schedule struct {
 	versioned     bool // the source
 	deletes       bool
 	byBytes       bool // ETags are of the bytes
+	tagChanges    int  // still to come, -1: tags are not carried
+	keepsVersions bool // the destination
 	headThenWrite bool // no conditions, and one delivery at a time without kills
 	versions      []*edition
 	current       int // index of the source's newest event so far
@@ -95,17 +99,25 @@ type edition struct {
 	body       []byte
 	deliveries int // still to come
 	done       bool
+
+	tags          *[]string // every state so far, the last is that of now; shared by the events of a version
+	since         int       // the state when the event happened
+	tagDeliveries int       // still to come
+	tagTried      bool
 }
 
 type modelObject struct {
 	body     []byte
 	metadata map[string]string
+	tags     string // as in a header
 	etag     string
+	version  string
 }
 
 type openUpload struct {
 	key      string
 	metadata map[string]string
+	tags     string
 	parts    map[int32][]byte
 }
 
@@ -116,9 +128,10 @@ type call struct {
 	released chan struct{}
 }
 
-// delivery is one Put under way.
+// delivery is one Put, Delete or Tag under way.
 type delivery struct {
 	edition *edition
+	op      wire.Op
 	killed  bool
 	ended   bool
 	err     error
@@ -133,13 +146,17 @@ func newSchedule(seed uint64) *schedule {
 	rng := rand.New(rand.NewPCG(seed, 0))
 	w := &schedule{
 		rng: rng, versioned: rng.IntN(2) == 0, deletes: rng.IntN(3) > 0, byBytes: rng.IntN(2) == 0,
+		tagChanges: 3, keepsVersions: rng.IntN(2) == 0,
 		objects: map[string]modelObject{}, uploads: map[string]*openUpload{},
+	}
+	if rng.IntN(2) == 0 {
+		w.tagChanges = -1
 	}
 	sizes := []int{5, 8, 20, 20, 6}
 	sizes[rng.IntN(len(sizes))] = 0 // one at most: bodies tell versions apart
 	rng.Shuffle(len(sizes), func(i, j int) { sizes[i], sizes[j] = sizes[j], sizes[i] })
 	for i := range 2 + rng.IntN(4) {
-		e := &edition{body: bytes.Repeat([]byte{byte('a' + i)}, sizes[i]), deliveries: 1 + rng.IntN(2)}
+		e := &edition{body: bytes.Repeat([]byte{byte('a' + i)}, sizes[i]), deliveries: 1 + rng.IntN(2), tags: &[]string{""}}
 		e.transfer = &wire.Transfer{
 			Op: wire.OpPut, URL: secret.New(fmt.Sprintf("http://source/%d", i)), NotAfter: time.Now().Add(1000 * time.Hour),
 			Source: wire.Source{
@@ -176,6 +193,9 @@ func (w *schedule) vary(e *edition, i int) {
 		e.body, source.ETag, source.Size = before.body, before.transfer.Source.ETag, int64(len(before.body))
 		if w.deletes && w.rng.IntN(2) == 0 {
 			source.VersionID, e.transfer.Object = before.transfer.Source.VersionID, before.transfer.Object
+			if w.versioned {
+				e.tags = before.tags
+			}
 		}
 	}
 }
@@ -184,7 +204,7 @@ func (w *schedule) run(t *testing.T) {
 	engine := transfer.New(transfer.Options{
 		S3: w, Bucket: "destination", Journal: journal.New(w, "journal"), HTTP: &http.Client{Transport: w},
 		Connections: 3, PartSize: 8, Memory: 64, Attempts: 2, Backoff: time.Millisecond, MaxBackoff: time.Second,
-		Deletes: w.deletes, HeadThenWrite: w.headThenWrite,
+		Deletes: w.deletes, TagChanges: w.tagChanges >= 0, HeadThenWrite: w.headThenWrite,
 	})
 	atOnce := 4
 	if w.headThenWrite {
@@ -216,7 +236,11 @@ func (w *schedule) run(t *testing.T) {
 		case choice == 19 && w.current < len(w.versions)-1:
 			w.mu.Lock()
 			w.current++ // the source is overwritten
+			now := w.versions[w.current]
+			now.since = len(*now.tags) - 1
 			w.mu.Unlock()
+		case choice == 17 && w.tagChanges > 0:
+			w.changeTags()
 		case choice == 18 && len(calls) > 0 && w.rng.IntN(3) == 0 && !w.headThenWrite:
 			w.kill(calls[w.rng.IntN(len(calls))].delivery)
 		case len(calls) > 0:
@@ -230,10 +254,29 @@ func (w *schedule) run(t *testing.T) {
 	}
 }
 
+// changeTags gives a version of the source other tags: the current one, where there
+// is no other.
+func (w *schedule) changeTags() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	e := w.versions[w.current]
+	if w.versioned {
+		e = w.versions[w.rng.IntN(w.current+1)]
+	}
+	if e.transfer.Op != wire.OpPut {
+		return
+	}
+	w.tagChanges--
+	states := []string{"", "t=1", "t=2"} // some come back
+	*e.tags = append(*e.tags, states[w.rng.IntN(len(states))])
+	e.tagDeliveries += 1 + w.rng.IntN(2)
+	w.trace = append(w.trace, fmt.Sprintf("tags of %s: %q", e.transfer.Source.Sequencer, *e.tags))
+}
+
 // due returns the editions whose event may be delivered now.
 func (w *schedule) due() (due []*edition) {
 	for _, e := range w.versions[:w.current+1] {
-		if e.deliveries > 0 {
+		if e.deliveries+e.tagDeliveries > 0 {
 			due = append(due, e)
 		}
 	}
@@ -241,18 +284,31 @@ func (w *schedule) due() (due []*edition) {
 }
 
 func (w *schedule) deliver(ctx context.Context, engine *transfer.Engine, e *edition) *delivery {
-	d := &delivery{edition: e}
+	d := &delivery{edition: e, op: e.transfer.Op}
 	redelivered := e.done || w.rng.IntN(2) == 0
-	e.deliveries--
-	w.trace = append(w.trace, fmt.Sprintf("deliver %s of %s %.1s", e.transfer.Op, e.transfer.Source.Sequencer, e.body))
+	t := *e.transfer
+	if e.deliveries == 0 || e.tagDeliveries > 0 && w.rng.IntN(2) == 0 {
+		d.op, redelivered = wire.OpTag, e.tagTried || w.rng.IntN(2) == 0
+		t.Op, t.URL = d.op, secret.New(t.URL.Reveal()+"?tagging")
+		t.Object, t.Source.Size, t.Source.Sequencer = wire.Object{}, 0, ""
+		e.tagDeliveries--
+	} else {
+		e.deliveries--
+		if states := (*e.tags)[e.since:]; t.Op == wire.OpPut {
+			t.Object.Tags = parseTags(states[w.rng.IntN(len(states))])
+		}
+	}
+	w.trace = append(w.trace, fmt.Sprintf("deliver %s of %s %.1s %v", t.Op, e.transfer.Source.Sequencer, e.body, t.Object.Tags))
 	go func() {
-		t := *e.transfer
 		ctx := context.WithValue(ctx, deliveryKey{}, d)
 		var result transfer.Result
 		var err error
-		if t.Op == wire.OpDelete {
+		switch t.Op {
+		case wire.OpDelete:
 			result, err = engine.Delete(ctx, &t)
-		} else {
+		case wire.OpTag:
+			result, err = engine.Tag(ctx, &t, redelivered)
+		default:
 			result, err = engine.Put(ctx, &t, redelivered)
 		}
 		if err == nil && result.Told != nil {
@@ -267,12 +323,27 @@ func (w *schedule) deliver(ctx context.Context, engine *transfer.Engine, e *edit
 
 // settle does what the queue does with a delivery that has ended. w.mu is held.
 func (w *schedule) settle(d *delivery) {
-	w.trace = append(w.trace, fmt.Sprintf("ended %s: %s %v", d.edition.transfer.Source.Sequencer, d.result.Outcome, d.err))
-	if d.err != nil || d.killed {
+	w.trace = append(w.trace, fmt.Sprintf("ended %s of %s: %s %v", d.op, d.edition.transfer.Source.Sequencer, d.result.Outcome, d.err))
+	switch {
+	case (d.err != nil || d.killed) && d.op == wire.OpTag:
+		d.edition.tagDeliveries++
+		d.edition.tagTried = true
+		return
+	case d.err != nil || d.killed:
 		d.edition.deliveries++
 		return
+	case d.op != wire.OpTag:
+		d.edition.done = true
 	}
-	d.edition.done = true
+	if retag := d.result.Retag; retag != nil {
+		w.trace = append(w.trace, "again the tags of "+retag.ETag+retag.VersionID)
+		for _, e := range w.versions {
+			if s := e.transfer.Source; s.ETag == retag.ETag && s.VersionID == retag.VersionID {
+				e.tagDeliveries++
+				break
+			}
+		}
+	}
 	if again := d.result.Again; again != nil {
 		w.trace = append(w.trace, "again "+again.Sequencer)
 		for _, e := range w.versions {
@@ -324,6 +395,9 @@ func (w *schedule) check(t *testing.T) {
 	got, ok := w.objects["destination/key"]
 	if want := newest.transfer.Op == wire.OpPut; ok != want || !bytes.Equal(got.body, newest.body) {
 		t.Errorf("the destination has %v %q, want %v %q\n%s", ok, got.body, want, newest.body, strings.Join(w.trace, "\n"))
+	}
+	if now := (*newest.tags)[len(*newest.tags)-1]; ok && w.tagChanges >= 0 && got.tags != now {
+		t.Errorf("the destination has the tags %q, want %q\n%s", got.tags, now, strings.Join(w.trace, "\n"))
 	}
 	// Only a delivery killed right after it created an upload can leave that open.
 	if len(w.uploads) > w.kills {
@@ -382,6 +456,7 @@ func (w *schedule) write(name string, o modelObject, ifMatch, ifNoneMatch *strin
 	}
 	w.serial++
 	o.etag = fmt.Sprintf(`"%d"`, w.serial)
+	o.version = fmt.Sprintf("d%d", w.serial)
 	if w.byBytes {
 		o.etag = fmt.Sprintf(`"%x"`, crc64nvme.Checksum(o.body))
 	}
@@ -414,6 +489,20 @@ func (w *schedule) RoundTrip(r *http.Request) (*http.Response, error) {
 		}, nil
 	}
 	e, now := w.versions[i], w.versions[w.current].transfer
+	if r.URL.Query().Has("tagging") {
+		of := e
+		if !w.versioned {
+			of = w.versions[w.current]
+		}
+		if of.transfer.Op == wire.OpDelete {
+			return answer(http.StatusNotFound, http.Header{}, []byte(`<Error><Code>NoSuchKey</Code></Error>`))
+		}
+		var set string
+		for key, value := range parseTags((*of.tags)[len(*of.tags)-1]) {
+			set += "<Tag><Key>" + key + "</Key><Value>" + value + "</Value></Tag>"
+		}
+		return answer(http.StatusOK, http.Header{}, []byte("<Tagging><TagSet>"+set+"</TagSet></Tagging>"))
+	}
 	switch {
 	case w.versioned: // every version is still there
 	case now.Op == wire.OpDelete:
@@ -440,7 +529,45 @@ func (w *schedule) HeadObject(ctx context.Context, in *s3.HeadObjectInput, _ ...
 	if !ok {
 		return nil, apiError(http.StatusNotFound, "NotFound")
 	}
-	return &s3.HeadObjectOutput{ETag: &o.etag, Metadata: o.metadata, ContentLength: aws.Int64(int64(len(o.body)))}, nil
+	out := &s3.HeadObjectOutput{ETag: &o.etag, Metadata: o.metadata, ContentLength: aws.Int64(int64(len(o.body)))}
+	if w.keepsVersions {
+		out.VersionId = &o.version
+	}
+	return out, nil
+}
+
+func (w *schedule) PutObjectTagging(ctx context.Context, in *s3.PutObjectTaggingInput, _ ...func(*s3.Options)) (*s3.PutObjectTaggingOutput, error) {
+	if err := w.enter(ctx, "tag "+aws.ToString(in.VersionId)); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.keepsVersions == (in.VersionId == nil) {
+		w.broken = fmt.Errorf("tags for version %v, of %t", in.VersionId, w.keepsVersions)
+	}
+	name := *in.Bucket + "/" + *in.Key
+	o, ok := w.objects[name]
+	switch {
+	case in.VersionId != nil && (!ok || o.version != *in.VersionId):
+		return &s3.PutObjectTaggingOutput{}, nil // a version that is not the current one any more
+	case !ok:
+		return nil, apiError(http.StatusNotFound, "NoSuchKey")
+	}
+	o.tags = ""
+	for _, tag := range in.Tagging.TagSet {
+		o.tags = *tag.Key + "=" + *tag.Value
+	}
+	w.objects[name] = o
+	return &s3.PutObjectTaggingOutput{}, nil
+}
+
+// parseTags reads a state of tags: one at most.
+func parseTags(state string) map[string]string {
+	key, value, ok := strings.Cut(state, "=")
+	if !ok {
+		return nil
+	}
+	return map[string]string{key: value}
 }
 
 func (w *schedule) GetObject(ctx context.Context, in *s3.GetObjectInput, _ ...func(*s3.Options)) (*s3.GetObjectOutput, error) {
@@ -466,7 +593,7 @@ func (w *schedule) PutObject(ctx context.Context, in *s3.PutObjectInput, _ ...fu
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	etag, err := w.write(*in.Bucket+"/"+*in.Key, modelObject{body: body, metadata: in.Metadata}, in.IfMatch, in.IfNoneMatch)
+	etag, err := w.write(*in.Bucket+"/"+*in.Key, modelObject{body: body, metadata: in.Metadata, tags: aws.ToString(in.Tagging)}, in.IfMatch, in.IfNoneMatch)
 	return &s3.PutObjectOutput{ETag: &etag}, err
 }
 
@@ -500,7 +627,7 @@ func (w *schedule) CreateMultipartUpload(ctx context.Context, in *s3.CreateMulti
 	defer w.mu.Unlock()
 	w.serial++
 	id := fmt.Sprintf("upload%d", w.serial)
-	w.uploads[id] = &openUpload{key: *in.Bucket + "/" + *in.Key, metadata: in.Metadata, parts: map[int32][]byte{}}
+	w.uploads[id] = &openUpload{key: *in.Bucket + "/" + *in.Key, metadata: in.Metadata, tags: aws.ToString(in.Tagging), parts: map[int32][]byte{}}
 	return &s3.CreateMultipartUploadOutput{UploadId: &id}, nil
 }
 
@@ -556,7 +683,7 @@ func (w *schedule) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteM
 	for _, p := range in.MultipartUpload.Parts {
 		body = append(body, u.parts[*p.PartNumber]...)
 	}
-	etag, err := w.write(u.key, modelObject{body: body, metadata: u.metadata}, in.IfMatch, in.IfNoneMatch)
+	etag, err := w.write(u.key, modelObject{body: body, metadata: u.metadata, tags: u.tags}, in.IfMatch, in.IfNoneMatch)
 	if err != nil {
 		return nil, err
 	}

@@ -58,10 +58,18 @@ func (j *job) pull(ctx context.Context, offset int64, buf []byte) error {
 // After an attempt that broke off it goes on from the byte where it stopped; it
 // gives up after Attempts in a row that brought next to nothing.
 func (j *job) pullSpan(ctx context.Context, s *span) error {
+	what := fmt.Sprintf("pull bytes %d-%d", s.offset, s.offset+int64(len(s.buf))-1)
 	progress := max(1, min(64<<10, len(s.buf)/8))
+	return j.attempts(ctx, what, progress, func() (int, error) { return j.attempt(ctx, s) })
+}
+
+// attempts calls attempt, which returns how many bytes came, until its error is no
+// setback. It gives up after Attempts in a row that brought less than progress.
+// Connections are as with pullSpan.
+func (j *job) attempts(ctx context.Context, what string, progress int, attempt func() (int, error)) error {
 	failures := 0
 	for {
-		n, err := j.attempt(ctx, s)
+		n, err := attempt()
 		j.connections.release()
 		if err == nil {
 			return nil
@@ -78,8 +86,7 @@ func (j *job) pullSpan(ctx context.Context, s *span) error {
 		}
 		failures++
 		if failures >= j.Attempts || again.after > j.MaxBackoff {
-			return fault.After(again.after, fault.Transientf(classBorder, "pull bytes %d-%d: gave up after attempt %d in a row: %w",
-				s.offset, s.offset+int64(len(s.buf))-1, failures, again.err))
+			return fault.After(again.after, fault.Transientf(classBorder, "%s: gave up after attempt %d in a row: %w", what, failures, again.err))
 		}
 		if err := j.pause(ctx, failures, again.after); err != nil {
 			return err
@@ -101,22 +108,14 @@ func (j *job) attempt(ctx context.Context, s *span) (int, error) {
 	watched, dog := watch(ctx, j.StallWindow, j.StallFloor)
 	defer dog.stop()
 
-	req, err := http.NewRequestWithContext(watched, http.MethodGet, j.t.URL.Reveal(), nil)
-	if err != nil {
-		return 0, fault.Permanentf("url-refused", "pull: the URL is malformed") // err quotes it
-	}
-	req.Header.Set("If-Match", `"`+j.t.Source.ETag+`"`)
-	req.Header.Set("Accept-Encoding", "identity")
-	req.Header.Set("User-Agent", "s3ferry")
+	header := http.Header{"If-Match": {`"` + j.t.Source.ETag + `"`}}
 	if len(buf) > 0 { // an empty object has no range that could be asked for
-		req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(buf))-1))
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+int64(len(buf))-1))
 	}
-	asked := time.Now()
-	resp, err := j.HTTP.Do(req)
+	resp, err := j.get(watched, header)
 	if err != nil {
-		return 0, lost(watched, err)
+		return 0, err
 	}
-	j.connections.answered(time.Since(asked))
 	defer resp.Body.Close()
 	if err := j.checkAnswer(resp, offset, int64(len(buf))); err != nil {
 		return 0, err
@@ -126,6 +125,24 @@ func (j *job) attempt(ctx context.Context, s *span) (int, error) {
 		return n, lost(watched, fmt.Errorf("got %d of %d bytes: %w", n, len(buf), err))
 	}
 	return n, nil
+}
+
+// get asks for the URL, with header, which it adds to.
+func (j *job) get(ctx context.Context, header http.Header) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, j.t.URL.Reveal(), nil)
+	if err != nil {
+		return nil, fault.Permanentf("url-refused", "pull: the URL is malformed") // err quotes it
+	}
+	req.Header = header
+	req.Header.Set("Accept-Encoding", "identity")
+	req.Header.Set("User-Agent", "s3ferry")
+	asked := time.Now()
+	resp, err := j.HTTP.Do(req)
+	if err != nil {
+		return nil, lost(ctx, err)
+	}
+	j.connections.answered(time.Since(asked))
+	return resp, nil
 }
 
 // lost makes a setback of an error of the network, without the URL that

@@ -59,6 +59,10 @@ type Options struct {
 	// that came before it.
 	Deletes bool
 
+	// TagChanges says that there are changes of tags too: each put then also looks
+	// for one of its version.
+	TagChanges bool
+
 	// HeadThenWrite is for a destination without conditional writes and deletes: it
 	// is asked before each instead, which keeps order only as long as no two
 	// transfers of a key are under way at once.
@@ -113,7 +117,7 @@ func New(o Options) *Engine {
 
 // Result is what a delivery has done.
 type Result struct {
-	Outcome  wire.Outcome  // copied, skipped, superseded, gone, expired or deleted; empty: others carry it on
+	Outcome  wire.Outcome  // copied, skipped, superseded, gone, expired, deleted or tagged; empty: others carry it on
 	Bytes    int64         // of the object if copied, else 0
 	Verified wire.Verified // if copied
 
@@ -129,6 +133,10 @@ type Result struct {
 	// Again names a newer put whose object this delivery may have undone. It has to
 	// be asked for, whatever the outcome, before the delivery counts as done.
 	Again *wire.Source
+
+	// Retag names a version whose copy may have other tags than it has. They have to
+	// be asked for, whatever the outcome, before the delivery counts as done.
+	Retag *wire.Source
 
 	// Residue is what no other delivery could tidy up either. The buckets'
 	// lifecycle rules take it; it is worth a line of log.
@@ -196,7 +204,7 @@ func (e *Engine) Put(ctx context.Context, t *wire.Transfer, redelivered bool) (R
 // result is what the caller of Put or PutSegment gets.
 func (j *job) result(ctx, work context.Context, verified wire.Verified, err error) (Result, error) {
 	err = j.lookBack(ctx, err)
-	r := Result{Residue: j.residue, Segments: j.segments, Told: j.told, Again: j.again}
+	r := Result{Residue: j.residue, Segments: j.segments, Told: j.told, Again: j.again, Retag: j.retag}
 	if err == nil {
 		r.Outcome, r.Bytes, r.Verified = wire.Copied, j.t.Source.Size, verified
 		return r, nil
@@ -219,11 +227,16 @@ func (j *job) result(ctx, work context.Context, verified wire.Verified, err erro
 func (j *job) lookBack(ctx context.Context, err error) error {
 	end, ok := errors.AsType[ended](err)
 	switch {
+	case err == nil:
+		return j.recallTags(ctx)
 	case !ok || end.outcome == wire.Expired || end == errNewer || end == errYielded:
 		return err
 	case end.outcome == wire.Skipped:
 		if lost := j.stands(ctx); lost != nil {
 			return settled(lost)
+		}
+		if lost := j.recallTags(ctx); lost != nil {
+			return lost
 		}
 	default:
 		if way := j.giveWay(ctx); !errors.Is(way, errNewer) {

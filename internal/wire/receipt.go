@@ -15,10 +15,11 @@ type Outcome string
 // does a Failed whose receipt says Retry.
 const (
 	Copied     Outcome = "copied"     // the object is at the destination, verified
-	Skipped    Outcome = "skipped"    // it already was
+	Skipped    Outcome = "skipped"    // it already was; of OpTag: there is no copy, which will bring its tags
 	Superseded Outcome = "superseded" // a newer version is, or the source has one
 	Gone       Outcome = "gone"       // the source has deleted it
 	Deleted    Outcome = "deleted"    // the answer to OpDelete: the destination no longer has the object
+	Tagged     Outcome = "tagged"     // the answer to OpTag: the copy has its source's tags
 	Expired    Outcome = "expired"    // the URL died first
 	Refused    Outcome = "refused"    // the receiver would not touch it
 	Failed     Outcome = "failed"     // given up: for good, or for this round
@@ -27,7 +28,7 @@ const (
 
 // Outcomes lists every outcome.
 func Outcomes() []Outcome {
-	return []Outcome{Copied, Skipped, Superseded, Gone, Deleted, Expired, Refused, Failed, Linked}
+	return []Outcome{Copied, Skipped, Superseded, Gone, Deleted, Tagged, Expired, Refused, Failed, Linked}
 }
 
 // Verified is how a copied object was proved to be the source's.
@@ -95,8 +96,8 @@ func DecodeReceipt(message string) (Receipt, error) {
 	return r, nil
 }
 
-// opOf is the op of the outcomes that only one op can have.
-var opOf = map[Outcome]Op{Copied: OpPut, Gone: OpPut, Deleted: OpDelete, Linked: OpNoop}
+// opsOf are the ops of the outcomes that not every op can have.
+var opsOf = map[Outcome][]Op{Copied: {OpPut}, Gone: {OpPut, OpTag}, Deleted: {OpDelete}, Tagged: {OpTag}, Linked: {OpNoop}}
 
 func (r *Receipt) validate() error {
 	var problems []error
@@ -109,8 +110,8 @@ func (r *Receipt) validate() error {
 	if want := ID(r.Op, r.Source); r.ID != want {
 		problems = append(problems, fmt.Errorf("id: got %q, expected %q, the hash of its source", r.ID, want))
 	}
-	if op, ok := opOf[r.Outcome]; ok && op != r.Op {
-		problems = append(problems, fmt.Errorf("op: got %q for outcome %q, expected %q", r.Op, r.Outcome, op))
+	if ops := opsOf[r.Outcome]; ops != nil && !slices.Contains(ops, r.Op) {
+		problems = append(problems, fmt.Errorf("op: got %q for outcome %q, expected one of %q", r.Op, r.Outcome, ops))
 	}
 	if r.Round < 0 || r.Round > MaxRound {
 		problems = append(problems, fmt.Errorf("round: got %d, expected 0 to %d", r.Round, MaxRound))

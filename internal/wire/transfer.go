@@ -40,17 +40,18 @@ type Op string
 const (
 	OpPut    Op = "put"    // copies one object version
 	OpDelete Op = "delete" // deletes the key
+	OpTag    Op = "tag"    // makes the tags of a copy those that its source's version has now
 	OpNoop   Op = "noop"   // changes nothing: it asks for a receipt, which proves a link
 )
 
-// Transfer is one object version to carry, or one deletion.
+// Transfer is one object version to carry, one deletion, or one change of tags.
 type Transfer struct {
 	ID       string // see ID
 	Op       Op
 	Round    int // how often it was sent before, by the receipts that asked for it
 	Source   Source
 	Object   Object
-	URL      secret.String // presigned GET of exactly this version; of OpPut only
+	URL      secret.String // presigned GET of exactly this version, of its tags for OpTag; none of other ops
 	NotAfter time.Time     // the URL and the transfer are dead from then on; whole seconds, UTC
 }
 
@@ -65,7 +66,7 @@ type Source struct {
 	VersionID string    `json:"versionId,omitempty"` // empty where the bucket is not versioned
 	ETag      string    `json:"etag,omitempty"`      // without quotes; none of a deletion
 	Size      int64     `json:"size"`                // bytes
-	Sequencer string    `json:"sequencer"`           // hex; orders the events of one key
+	Sequencer string    `json:"sequencer"`           // hex; orders the events of one key; S3 gives none for OpTag
 	EventTime time.Time `json:"eventTime"`
 }
 
@@ -99,15 +100,18 @@ const (
 
 // ID returns the transfer's identity: the first 32 hex digits of the SHA-256
 // over region, bucket, key, version ID (or, without one, the ETag), op and
-// sequencer, each preceded by its length. Whoever computes it for the same
-// event gets the same.
+// sequencer (or, for OpTag, the time of the event in RFC 3339), each preceded by
+// its length. Whoever computes it for the same event gets the same.
 func ID(op Op, s Source) string {
-	version := s.VersionID
+	version, event := s.VersionID, s.Sequencer
 	if version == "" {
 		version = s.ETag
 	}
+	if op == OpTag {
+		event = s.EventTime.UTC().Format(time.RFC3339Nano)
+	}
 	h := sha256.New()
-	for _, field := range []string{s.Region, s.Bucket, s.Key, version, string(op), s.Sequencer} {
+	for _, field := range []string{s.Region, s.Bucket, s.Key, version, string(op), event} {
 		_ = binary.Write(h, binary.BigEndian, uint32(len(field))) //nolint:gosec // fields are far below 4 GiB
 		h.Write([]byte(field))
 	}
@@ -128,12 +132,13 @@ func (t *Transfer) Validate() error {
 	var problems []error
 	bad := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 
-	switch hasURL := t.URL.Reveal() != ""; {
-	case !slices.Contains([]Op{OpPut, OpDelete, OpNoop}, t.Op):
-		bad("op: got %q, expected %q, %q or %q", t.Op, OpPut, OpDelete, OpNoop)
-	case t.Op == OpPut && !hasURL:
+	ops := []Op{OpPut, OpDelete, OpTag, OpNoop}
+	switch hasURL, pulls := t.URL.Reveal() != "", t.Op == OpPut || t.Op == OpTag; {
+	case !slices.Contains(ops, t.Op):
+		bad("op: got %q, expected one of %q", t.Op, ops)
+	case pulls && !hasURL:
 		bad("url: got nothing, expected a presigned URL")
-	case t.Op != OpPut && hasURL:
+	case !pulls && hasURL:
 		bad("url: got one, expected none for %q", t.Op)
 	}
 	if want := ID(t.Op, t.Source); t.ID != want {
@@ -167,9 +172,13 @@ func (s *Source) Validate(op Op) error {
 	for _, f := range []struct{ name, value string }{
 		{"region", s.Region}, {"bucket", s.Bucket}, {"key", s.Key}, {"etag", s.ETag}, {"sequencer", s.Sequencer},
 	} {
-		if f.value == "" && (f.name != "etag" || op != OpDelete) {
+		none := f.name == "etag" && op == OpDelete || f.name == "sequencer" && op == OpTag
+		if f.value == "" && !none {
 			bad("%s: got nothing, expected a value", f.name)
 		}
+	}
+	if op == OpTag && (s.Sequencer != "" || s.Size != 0) {
+		bad("sequencer and size: got %.64q and %d, expected neither for %q", s.Sequencer, s.Size, op)
 	}
 	if len(s.Key) > MaxKey || !utf8.ValidString(s.Key) {
 		bad("key: got %.64q of %d bytes, expected at most %d bytes of UTF-8", s.Key, len(s.Key), MaxKey)

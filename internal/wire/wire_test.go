@@ -268,6 +268,11 @@ func TestIDTellsEventsApart(t *testing.T) {
 	if wire.ID(wire.OpPut, same) != wire.ID(wire.OpPut, base) {
 		t.Error("size or event time are part of the ID: a re-queued event would be another transfer")
 	}
+	tags, later := base, base
+	tags.Size, tags.Sequencer, later.Sequencer, later.EventTime = 0, "", "", base.EventTime.Add(time.Second)
+	if wire.ID(wire.OpTag, tags) == wire.ID(wire.OpTag, later) {
+		t.Error("two changes of tags have one ID")
+	}
 }
 
 func TestCompareSequencers(t *testing.T) {
@@ -311,11 +316,12 @@ func TestVectors(t *testing.T) {
 		{"bare", func(t *wire.Transfer) { t.Object = wire.Object{}; t.Source.Size = 0 }},
 		{"third round", func(t *wire.Transfer) { t.Round = 2 }},
 		{"deletion", deletion},
+		{"tags", retagging},
 	} {
 		message := sign(t, testTransfer(v.change))
 		made.Transfer = append(made.Transfer, vector{v.name, message, payloadOf(t, message)})
 	}
-	for _, r := range []wire.Receipt{testReceipt(wire.Copied), testReceipt(wire.Expired), testReceipt(wire.Failed), testReceipt(wire.Deleted)} {
+	for _, r := range []wire.Receipt{testReceipt(wire.Copied), testReceipt(wire.Expired), testReceipt(wire.Failed), testReceipt(wire.Deleted), testReceipt(wire.Tagged)} {
 		message, err := wire.EncodeReceipt(r)
 		if err != nil {
 			t.Fatal(err)
@@ -356,11 +362,14 @@ func deletion(t *wire.Transfer) {
 	t.Source.VersionID, t.Source.ETag, t.Source.Size = "", "", 0
 }
 
+// retagging makes t what S3 says of a change of tags: no size, no sequencer.
+func retagging(t *wire.Transfer) {
+	t.Op, t.Object = wire.OpTag, wire.Object{}
+	t.Source.Size, t.Source.Sequencer = 0, ""
+}
+
 func testReceipt(o wire.Outcome) wire.Receipt {
-	transfer := testTransfer(nil)
-	if o == wire.Deleted {
-		transfer = testTransfer(deletion)
-	}
+	transfer := testTransfer(map[wire.Outcome]func(*wire.Transfer){wire.Deleted: deletion, wire.Tagged: retagging}[o])
 	r := wire.Receipt{
 		ID: transfer.ID, Op: transfer.Op, Outcome: o, Source: transfer.Source, Millis: 1200, Attempts: 1,
 		At: time.Date(2026, 11, 23, 1, 3, 0, 0, time.UTC),
@@ -432,6 +441,7 @@ func TestReceiptsThatContradictThemselves(t *testing.T) {
 		"skipped, but verified":      {wire.Skipped, func(r *wire.Receipt) { r.Verified = wire.ByETag }},
 		"copied, and worth a retry":  {wire.Copied, func(r *wire.Receipt) { r.Retry = true }},
 		"a put that deleted":         {wire.Copied, func(r *wire.Receipt) { r.Outcome, r.Verified = wire.Deleted, "" }},
+		"a put that tagged":          {wire.Copied, func(r *wire.Receipt) { r.Outcome, r.Verified = wire.Tagged, "" }},
 		"a deletion that copied":     {wire.Deleted, func(r *wire.Receipt) { r.Outcome, r.Verified = wire.Copied, wire.ByETag }},
 		"a round that nobody allows": {wire.Expired, func(r *wire.Receipt) { r.Round = wire.MaxRound + 1 }},
 	} {

@@ -34,6 +34,7 @@ const (
 	trustParameter = "/s3ferry/trust"
 	timeout        = 15 * time.Minute
 	memoryMiB      = 2048
+	receives       = 20 // of a message, as the deployed inbox has it
 )
 
 // ferry is the receiver as it is deployed: the real binary over the Runtime API,
@@ -220,6 +221,7 @@ func (p *plane) environment(b *bench, j job) map[string]string {
 		InboxURL: p.inbox.URL(), InboxDLQURL: p.deadLetter.URL(), ReceiptsURL: p.report.URL(),
 		TrustParameter: trustParameter, DestinationBucket: destinationBucket, JournalBucket: journalBucket,
 		Connections: b.connections, PartSize: envcfg.DefaultPartSize, SegmentSize: b.segmentSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
+		InboxReceives:      receives,
 		TestSourceEndpoint: strings.TrimSuffix(j.Link.Endpoint, "/"),
 	})
 	maps.Copy(env, map[string]string{

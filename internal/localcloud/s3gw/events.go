@@ -34,6 +34,12 @@ const (
 	removedByMarker = "ObjectRemoved:DeleteMarkerCreated"
 )
 
+// The names S3 gives to changes of tags.
+const (
+	taggedByPut    = "ObjectTagging:Put"
+	taggedByDelete = "ObjectTagging:Delete"
+)
+
 // sendTimeout bounds one attempt to send an event while its writer waits.
 const sendTimeout = 10 * time.Second
 
@@ -77,10 +83,10 @@ type eventObject struct {
 	Size      *int64 `json:"size,omitempty"` // none of a deletion
 	ETag      string `json:"eTag,omitempty"` // without quotes
 	VersionID string `json:"versionId,omitempty"`
-	Sequencer string `json:"sequencer"`
+	Sequencer string `json:"sequencer,omitempty"` // none of tags
 }
 
-// change is an object that was just written or deleted.
+// change is an object that was just written, deleted or given other tags.
 type change struct {
 	by        string // one of the names above
 	key       string
@@ -96,12 +102,12 @@ type event struct {
 }
 
 // notifier sends an event of every object created in one bucket, and of every one
-// removed where that is asked for, to a queue, at
-// least once: an event that could not be sent at once is on disk before its
-// writer is answered, and goes out later, after a restart too.
+// removed or given other tags where that is asked for, to a queue, at least once:
+// an event that could not be sent at once is on disk before its writer is
+// answered, and goes out later, after a restart too.
 type notifier struct {
 	bucket, region, owner, queueURL string
-	removals                        bool
+	removals, tagging               bool
 
 	client    *sqs.Client
 	sequencer *sequencer
@@ -123,7 +129,7 @@ func newNotifier(cfg Config) (*notifier, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	n := &notifier{
 		bucket: cfg.EventBucket, region: cfg.Region, owner: cfg.AccessKeyID, queueURL: cfg.EventQueueURL,
-		removals: cfg.EventRemovals,
+		removals: cfg.EventRemovals, tagging: cfg.EventTagging,
 		client: sqs.New(sqs.Options{
 			Region:       cfg.SQSRegion,
 			BaseEndpoint: aws.String(cfg.SQSEndpoint),
@@ -164,6 +170,9 @@ func (n *notifier) record(c change) (event, error) {
 	}
 	if strings.HasPrefix(c.by, "ObjectCreated:") {
 		object.Size = &c.size
+	}
+	if strings.HasPrefix(c.by, "ObjectTagging:") {
+		object.Sequencer = ""
 	}
 	body, err := json.Marshal(notification{Records: []eventRecord{{
 		EventVersion:      "2.1",

@@ -62,6 +62,7 @@ type Config struct {
 	// those default to the S3 ones above.
 	EventBucket, EventQueueURL, SQSEndpoint       string
 	EventRemovals                                 bool // deleted ones too
+	EventTagging                                  bool // and those that got other tags
 	SQSRegion, SQSAccessKeyID, SQSSecretAccessKey string
 }
 

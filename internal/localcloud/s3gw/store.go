@@ -10,9 +10,11 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -83,11 +85,66 @@ func (s *store) CopyObject(ctx context.Context, in s3response.CopyObjectInput) (
 	commit := s.keys.writer(*in.Bucket, *in.Key)
 	defer commit.unlock()
 	commit.lock()
-	out, err := s.Backend.CopyObject(ctx, in)
+	copy := s.Backend.CopyObject
+	if ontoItself(in) {
+		copy = s.rewrite
+	}
+	out, err := copy(ctx, in)
 	if err != nil {
 		return out, err
 	}
 	return out, s.announce(*in.Bucket, commit, func() (change, error) { return s.current(ctx, createdByCopy, *in.Bucket, *in.Key) })
+}
+
+// ontoItself reports whether in replaces an object's metadata.
+func ontoItself(in s3response.CopyObjectInput) bool {
+	bucket, key, version, err := backend.ParseCopySource(*in.CopySource)
+	return err == nil && bucket == *in.Bucket && key == *in.Key && version == "" && in.MetadataDirective == types.MetadataDirectiveReplace
+}
+
+// rewrite is CopyObject of an object onto itself, which makes a new version: the
+// backend changes the one that is there. Conditions on the source are not looked at.
+func (s *store) rewrite(ctx context.Context, in s3response.CopyObjectInput) (s3response.CopyObjectOutput, error) {
+	out, err := s.Backend.GetObject(ctx, &s3.GetObjectInput{Bucket: in.Bucket, Key: in.Key})
+	if err != nil {
+		return s3response.CopyObjectOutput{}, err
+	}
+	defer out.Body.Close()
+	tagging := in.Tagging
+	if in.TaggingDirective != types.TaggingDirectiveReplace {
+		tags, err := s.GetObjectTagging(ctx, *in.Bucket, *in.Key, "")
+		if err != nil && !errors.Is(err, s3err.GetAPIError(s3err.ErrBucketTaggingNotFound)) {
+			return s3response.CopyObjectOutput{}, err
+		}
+		query := url.Values{}
+		for key, value := range tags {
+			query.Set(key, value)
+		}
+		tagging = aws.String(query.Encode())
+	}
+	put, err := s.Backend.PutObject(ctx, s3response.PutObjectInput{
+		Bucket: in.Bucket, Key: in.Key, Body: out.Body, ContentLength: out.ContentLength,
+		ChecksumAlgorithm: cmp.Or(in.ChecksumAlgorithm, types.ChecksumAlgorithmCrc64nvme),
+		ContentType:       in.ContentType, ContentEncoding: in.ContentEncoding, ContentDisposition: in.ContentDisposition,
+		ContentLanguage: in.ContentLanguage, CacheControl: in.CacheControl, Expires: in.Expires,
+		Metadata: in.Metadata, Tagging: tagging,
+	})
+	if err != nil {
+		return s3response.CopyObjectOutput{}, err
+	}
+	now := time.Now().UTC()
+	return s3response.CopyObjectOutput{
+		VersionId: text(put.VersionID), CopySourceVersionId: out.VersionId,
+		CopyObjectResult: &s3response.CopyObjectResult{ETag: &put.ETag, LastModified: &now},
+	}, nil
+}
+
+// text is s, or nil where there is none.
+func text(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }
 
 func (s *store) CreateMultipartUpload(ctx context.Context, in s3response.CreateMultipartUploadInput) (s3response.InitiateMultipartUploadResult, error) {
@@ -210,6 +267,28 @@ func (s *store) DeleteObject(ctx context.Context, in *s3.DeleteObjectInput) (*s3
 	})
 }
 
+func (s *store) PutObjectTagging(ctx context.Context, bucket, object, versionID string, tags map[string]string) error {
+	return s.retag(ctx, taggedByPut, bucket, object, versionID, func() error {
+		return s.Backend.PutObjectTagging(ctx, bucket, object, versionID, tags)
+	})
+}
+
+func (s *store) DeleteObjectTagging(ctx context.Context, bucket, object, versionID string) error {
+	return s.retag(ctx, taggedByDelete, bucket, object, versionID, func() error {
+		return s.Backend.DeleteObjectTagging(ctx, bucket, object, versionID)
+	})
+}
+
+func (s *store) retag(ctx context.Context, by, bucket, key, versionID string, write func() error) error {
+	commit := s.keys.writer(bucket, key)
+	defer commit.unlock()
+	commit.lock()
+	if err := write(); err != nil || s.events == nil || !s.events.tagging {
+		return err
+	}
+	return s.announce(bucket, commit, func() (change, error) { return s.describe(ctx, by, bucket, key, versionID) })
+}
+
 // underMarker reports whether the key's current version is a delete marker, which
 // to the backend, but not to S3, is an object that If-None-Match finds.
 func (s *store) underMarker(ctx context.Context, bucket, key string) bool {
@@ -259,7 +338,16 @@ func (s *store) DeleteObjects(ctx context.Context, in *s3.DeleteObjectsInput) (s
 
 // current describes the object that the caller, who holds the key, has written.
 func (s *store) current(ctx context.Context, by, bucket, key string) (change, error) {
-	head, err := s.Backend.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &bucket, Key: &key})
+	return s.describe(ctx, by, bucket, key, "")
+}
+
+// describe is current for a version of the key, where one is named.
+func (s *store) describe(ctx context.Context, by, bucket, key, versionID string) (change, error) {
+	in := &s3.HeadObjectInput{Bucket: &bucket, Key: &key}
+	if versionID != "" {
+		in.VersionId = &versionID
+	}
+	head, err := s.Backend.HeadObject(ctx, in)
 	if err != nil {
 		return change{}, fmt.Errorf("head %q for its event: %w", key, err)
 	}
