@@ -9,7 +9,6 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -50,7 +49,7 @@ func (e *Engine) Tag(ctx context.Context, t *wire.Transfer, redelivered bool) (R
 	if err != nil {
 		return Result{}, fmt.Errorf("tag %q: %w", t.Source.Key, err)
 	}
-	r.Retag = j.retag
+	r.Again, r.Retag = j.again, j.retag
 	return r, nil
 }
 
@@ -67,13 +66,15 @@ func (j *job) tag(ctx context.Context, redelivered bool) error {
 			return err
 		case there == nil:
 			return ended{wire.Skipped, "there is no copy"}
-		case !there.copies(&j.t.Source):
-			if there.promised {
-				return fault.Transientf(classBusy, "the copy of %q is being made", j.key)
-			}
+		case there.promised:
+			// Which version it is nobody knows, until the one of the record is written once
+			// more; with that come its tags, or whoever writes it finds the note.
+			j.again = there.source(j)
+			return ended{wire.Skipped, "the copy is being made"}
+		case there.sourceETag != j.t.Source.ETag || there.version != j.t.Source.VersionID:
 			// Where no version can be named, it may have come between look and tags.
-			if there.destinationVersion == "" && (on != nil || redelivered) {
-				j.retag = there.source(j)
+			if there.sourceETag != "" && there.destinationVersion == "" && (on != nil || redelivered) {
+				j.retag = tagsOf(there.source(j))
 			}
 			return ended{wire.Skipped, "the destination has another version"}
 		}
@@ -92,27 +93,20 @@ func (j *job) tag(ctx context.Context, redelivered bool) error {
 	return fault.Transientf(classBusy, "the tags of %q, or what has them, changed %d times", j.key, tagRounds)
 }
 
-// copies reports whether the object is a copy of the version that s names, as far
-// as can be told: one that is promised may become it.
-func (p *present) copies(s *wire.Source) bool {
-	return !p.promised && p.sourceETag == s.ETag && p.version == s.VersionID
-}
-
-// source names the version that the object is a copy of, nil if it did not come by
-// ferry.
+// source names the event that brought the object, or is to bring it, as far as the
+// destination knows it: the size is for the sender to find out.
 func (p *present) source(j *job) *wire.Source {
-	if p.sourceETag == "" {
-		return nil
+	return &wire.Source{
+		Region: j.t.Source.Region, Bucket: j.t.Source.Bucket, Key: j.t.Source.Key,
+		VersionID: p.version, ETag: p.sourceETag, Sequencer: p.sequencer, EventTime: j.Now().UTC(),
 	}
-	return tagsOf(wire.Source{
-		Region: j.t.Source.Region, Bucket: j.t.Source.Bucket, Key: j.t.Source.Key, VersionID: p.version, ETag: p.sourceETag,
-	}, j.Now())
 }
 
-// tagsOf returns what a change of the tags of s at that time would name.
-func tagsOf(s wire.Source, at time.Time) *wire.Source {
-	s.Size, s.Sequencer, s.EventTime = 0, "", at.UTC()
-	return &s
+// tagsOf returns what a change of the tags of s would name.
+func tagsOf(s *wire.Source) *wire.Source {
+	tags := *s
+	tags.Size, tags.Sequencer = 0, ""
+	return &tags
 }
 
 // recallTags has the tags of a copy that is there carried once more if they have
@@ -123,7 +117,8 @@ func (j *job) recallTags(ctx context.Context) error {
 	}
 	noted, err := j.Journal.TagsNoted(ctx, j.Bucket, j.key, &j.t.Source)
 	if noted {
-		j.retag = tagsOf(j.t.Source, j.Now())
+		j.retag = tagsOf(&j.t.Source)
+		j.retag.EventTime = j.Now().UTC()
 	}
 	return err
 }
