@@ -1,5 +1,5 @@
-// Command soak proves the loop by force: on a laptop cloud it writes and deletes
-// objects while functions are killed, queues deliver twice and out of order, and networks
+// Command soak proves the loop by force: on a laptop cloud it writes, tags and
+// deletes objects while functions are killed, queues deliver twice and out of order, and networks
 // and services fail. Then it leaves all alone until nothing is under way any
 // more, and compares both sides.
 //
@@ -62,7 +62,7 @@ func command(ctx context.Context, args []string) error {
 	var o options
 	flags.Float64Var(&o.minutes, "minutes", 3, "minutes of writes and faults; the quiet after them is not counted")
 	flags.Uint64Var(&o.seed, "seed", 1, "what the schedule follows from")
-	flags.Float64Var(&o.events, "events", 700, "writes and deletions a minute")
+	flags.Float64Var(&o.events, "events", 700, "writes, deletions and changes of tags a minute")
 	flags.Float64Var(&o.faults, "faults", 90, "faults a minute")
 	flags.DurationVar(&o.urlLife, "url-life", 8*time.Second, "life of signed URLs, whole seconds")
 	flags.DurationVar(&o.outage, "outage", 0, "time for which the border is closed after a third of the minutes; added to them")

@@ -21,13 +21,17 @@ const (
 	create    action = "create"
 	overwrite action = "overwrite"
 	remove    action = "remove"
+	retag     action = "retag" // or overwrite, where there is no object
 )
 
-// removed is the share of the operations on known keys that delete them; the next
-// one on the key brings it back.
-const removed = 0.15
+// Shares of the operations on known keys. The one after a deletion brings the key
+// back.
+const (
+	removed  = 0.15
+	retagged = 0.1
+)
 
-// operation is one write to the source, or one deletion.
+// operation is one write to the source, one deletion or one change of tags.
 type operation struct {
 	At     time.Duration // from the start
 	Action action
@@ -139,8 +143,11 @@ func operate(random *rand.Rand, known [][]string, at time.Duration, i int64) ope
 	if random.IntN(3) == 0 {
 		o.Key = keys[random.IntN(min(hot, len(keys)))]
 	}
-	if random.Float64() < removed {
+	switch share := random.Float64(); {
+	case share < removed:
 		o.Action = remove
+	case share < removed+retagged:
+		o.Action = retag
 	}
 	return o
 }

@@ -42,7 +42,7 @@ func run(ctx context.Context, o options) (*report, error) {
 	}
 	defer logs.Close()
 	cloud, err := localcloud.Start(ctx, localcloud.Options{
-		Dir: o.dir + "/cloud", Gated: true, Deletes: true, ReceiverConcurrency: o.receivers, CourierInterval: time.Second,
+		Dir: o.dir + "/cloud", Gated: true, Deletes: true, TagChanges: true, ReceiverConcurrency: o.receivers, CourierInterval: time.Second,
 		URLLife: o.urlLife, Functions: o.functions, Logs: logs,
 	})
 	if err != nil {

@@ -75,7 +75,7 @@ func TestAPlanHasEverything(t *testing.T) {
 			most = max(most, sum)
 		}
 	}
-	if actions[create] < 5000 || actions[overwrite] < 8000 || actions[remove] < 1500 || parts == 0 || empty == 0 {
+	if actions[create] < 5000 || actions[overwrite] < 8000 || actions[remove] < 1500 || actions[retag] < 1000 || parts == 0 || empty == 0 {
 		t.Errorf("got %v, %d in parts, %d empty", actions, parts, empty)
 	}
 	if p.Operations[0].Size != 200*mib {

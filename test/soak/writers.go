@@ -67,7 +67,7 @@ func (s *soak) write(ctx context.Context, own []operation) error {
 			return fmt.Errorf("%s %q in the source: %w", o.Action, o.Key, err)
 		}
 		s.operations.Add(1)
-		if o.Forget && before.id != "" && o.Size >= forgetFrom {
+		if o.Forget && o.Action != retag && before.id != "" && o.Size >= forgetFrom {
 			if err := s.written.forget(ctx, o.Key, before); err != nil {
 				return err
 			}
@@ -77,8 +77,11 @@ func (s *soak) write(ctx context.Context, own []operation) error {
 }
 
 func (w *written) do(ctx context.Context, o operation) error {
-	if o.Action == remove {
+	switch {
+	case o.Action == remove:
 		return w.remove(ctx, o.Key)
+	case o.Action == retag && w.get(o.Key) != (version{}):
+		return w.retag(ctx, o)
 	}
 	put := w.put
 	if o.Parts {
@@ -98,6 +101,20 @@ func (w *written) remove(ctx context.Context, key string) error {
 	}
 	w.unset(key)
 	return nil
+}
+
+// retag gives an object other tags, or takes all of them off.
+func (w *written) retag(ctx context.Context, o operation) error {
+	if o.Seed%4 == 0 {
+		_, err := w.source.DeleteObjectTagging(ctx, &s3.DeleteObjectTaggingInput{Bucket: &w.bucket, Key: &o.Key})
+		return err
+	}
+	_, err := w.source.PutObjectTagging(ctx, &s3.PutObjectTaggingInput{
+		Bucket: &w.bucket, Key: &o.Key, Tagging: &types.Tagging{TagSet: []types.Tag{
+			{Key: aws.String("team"), Value: aws.String("west + south")}, {Key: aws.String("number"), Value: aws.String(fmt.Sprint(o.Seed))},
+		}},
+	})
+	return err
 }
 
 // forget deletes a version for good, as a lifecycle rule does: a transfer of it
