@@ -124,6 +124,7 @@ func (o *opened) differences(other *opened) (differences []string) {
 		{"Content-Encoding", o.ContentEncoding, other.ContentEncoding},
 		{"Content-Language", o.ContentLanguage, other.ContentLanguage},
 		{"Expires", o.ExpiresString, other.ExpiresString},
+		{"website redirect", o.WebsiteRedirectLocation, other.WebsiteRedirectLocation},
 		{"storage class", aws.String(string(o.StorageClass)), aws.String(string(other.StorageClass))},
 	} {
 		if a, b := aws.ToString(f.a), aws.ToString(f.b); a != b {

@@ -40,7 +40,7 @@ func TestAnObjectWithEverything(t *testing.T) {
 	source := c.put("数据/1+1=100%/🚢 \"x\".txt", "v1", object{
 		header: map[string]string{
 			"Content-Type": "text/plain; charset=utf-8", "Cache-Control": "max-age=60", "Content-Encoding": "gzip",
-			"Content-Disposition": `attachment; filename="x"`, "Content-Language": "zh", "Expires": "next Tuesday",
+			"Content-Disposition": `attachment; filename="x"`, "Content-Language": "zh", "Expires": "next Tuesday", "X-Amz-Website-Redirect-Location": "/elsewhere",
 			"X-Amz-Meta-Owner": "=?UTF-8?B?6Ii5?=", "X-Amz-Meta-Case-Study": "Kept As It Is",
 			"X-Amz-Storage-Class": "STANDARD_IA", "X-Amz-Checksum-Crc64nvme": "AAAAAAAAAAA=", "X-Amz-Checksum-Type": "FULL_OBJECT",
 		},
@@ -60,7 +60,7 @@ func TestAnObjectWithEverything(t *testing.T) {
 	}
 	if diff := cmp.Diff(wire.Object{
 		ContentType: "text/plain; charset=utf-8", CacheControl: "max-age=60", ContentEncoding: "gzip",
-		ContentDisposition: `attachment; filename="x"`, ContentLanguage: "zh", Expires: "next Tuesday",
+		ContentDisposition: `attachment; filename="x"`, ContentLanguage: "zh", Expires: "next Tuesday", WebsiteRedirect: "/elsewhere",
 		Metadata:     map[string]string{"owner": "=?UTF-8?B?6Ii5?=", "case-study": "Kept As It Is"},
 		Tags:         map[string]string{"team": "船", "empty": ""},
 		StorageClass: "STANDARD_IA",

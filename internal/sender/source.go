@@ -73,6 +73,7 @@ func (s *Source) Look(ctx context.Context, source wire.Source) (int64, wire.Obje
 		ContentEncoding:    aws.ToString(head.ContentEncoding),
 		ContentLanguage:    aws.ToString(head.ContentLanguage),
 		Expires:            aws.ToString(head.ExpiresString),
+		WebsiteRedirect:    aws.ToString(head.WebsiteRedirectLocation),
 		Metadata:           head.Metadata,
 		StorageClass:       string(head.StorageClass),
 		Checksum:           checksum(head),

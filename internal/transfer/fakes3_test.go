@@ -295,7 +295,7 @@ func (f *fakeS3) keep(w http.ResponseWriter, name string, header http.Header, bo
 	kept := http.Header{}
 	for k, v := range header {
 		switch k {
-		case "Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires",
+		case "Content-Type", "Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Language", "Expires", "X-Amz-Website-Redirect-Location",
 			"X-Amz-Tagging", "X-Amz-Storage-Class":
 			kept[k] = v
 		}

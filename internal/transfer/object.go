@@ -97,7 +97,8 @@ func (j *job) putInput(sum checksum) *s3.PutObjectInput {
 		Bucket: &j.Bucket, Key: &j.key, ContentLength: &j.t.Source.Size,
 		ContentType: text(o.ContentType), CacheControl: text(o.CacheControl),
 		ContentDisposition: text(o.ContentDisposition), ContentEncoding: contentEncoding(o.ContentEncoding),
-		ContentLanguage: text(o.ContentLanguage), Metadata: j.metadata, Tagging: tagging(o.Tags),
+		ContentLanguage: text(o.ContentLanguage), WebsiteRedirectLocation: text(o.WebsiteRedirect),
+		Metadata: j.metadata, Tagging: tagging(o.Tags),
 		StorageClass: types.StorageClass(j.storageClass), ChecksumAlgorithm: sum.algorithm,
 	}
 }
@@ -108,7 +109,8 @@ func (j *job) createInput(algorithm types.ChecksumAlgorithm) *s3.CreateMultipart
 		Bucket: &j.Bucket, Key: &j.key,
 		ContentType: text(o.ContentType), CacheControl: text(o.CacheControl),
 		ContentDisposition: text(o.ContentDisposition), ContentEncoding: contentEncoding(o.ContentEncoding),
-		ContentLanguage: text(o.ContentLanguage), Metadata: j.metadata, Tagging: tagging(o.Tags),
+		ContentLanguage: text(o.ContentLanguage), WebsiteRedirectLocation: text(o.WebsiteRedirect),
+		Metadata: j.metadata, Tagging: tagging(o.Tags),
 		StorageClass: types.StorageClass(j.storageClass), ChecksumAlgorithm: algorithm,
 		ChecksumType: types.ChecksumTypeFullObject,
 	}

@@ -81,7 +81,7 @@ func (f *ferry) transfer(changes ...func(*wire.Transfer)) *wire.Transfer {
 		},
 		Object: wire.Object{
 			ContentType: "text/plain", CacheControl: "max-age=1", ContentDisposition: "inline", ContentEncoding: "gzip",
-			ContentLanguage: "zh", Expires: "never, ever",
+			ContentLanguage: "zh", Expires: "never, ever", WebsiteRedirect: "/elsewhere",
 			Metadata: map[string]string{"author": "=?UTF-8?B?5p2O?=", "x": "a  b"},
 			Tags:     map[string]string{"team": "east & west", "年": "=1"}, StorageClass: "STANDARD_IA",
 		},
@@ -246,7 +246,7 @@ func TestMetadataArrivesWhole(t *testing.T) {
 		o.header.Del("X-Amz-Tagging")
 		want := http.Header{
 			"Content-Type": {"text/plain"}, "Cache-Control": {"max-age=1"}, "Content-Disposition": {"inline"},
-			"Content-Encoding": {"gzip"}, "Content-Language": {"zh"}, "Expires": {"never, ever"},
+			"Content-Encoding": {"gzip"}, "Content-Language": {"zh"}, "Expires": {"never, ever"}, "X-Amz-Website-Redirect-Location": {"/elsewhere"},
 			"X-Amz-Storage-Class": {"STANDARD_IA"},
 			"X-Amz-Meta-Author":   {"=?UTF-8?B?5p2O?="}, "X-Amz-Meta-X": {"a  b"},
 			"X-Amz-Meta-S3ferry-Sequencer": {"10"}, "X-Amz-Meta-S3ferry-Source-Etag": {f.src.etag},

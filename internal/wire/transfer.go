@@ -79,6 +79,7 @@ type Object struct {
 	ContentEncoding    string            `json:"contentEncoding,omitempty"`
 	ContentLanguage    string            `json:"contentLanguage,omitempty"`
 	Expires            string            `json:"expires,omitempty"`
+	WebsiteRedirect    string            `json:"websiteRedirectLocation,omitempty"`
 	Metadata           map[string]string `json:"metadata,omitempty"`
 	Tags               map[string]string `json:"tags,omitempty"`
 	StorageClass       string            `json:"storageClass,omitempty"` // empty is STANDARD

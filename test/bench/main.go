@@ -49,7 +49,7 @@ func main() {
 	}
 }
 
-// usage is what a column took. took is zero where the whole run counts.
+// usage is what a column took; took is zero where it never began.
 type usage struct {
 	took time.Duration
 	peak int64 // resident bytes of the biggest process

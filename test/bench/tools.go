@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager"
 	"github.com/aws/aws-sdk-go-v2/feature/s3/transfermanager/types"
@@ -190,13 +191,14 @@ func sdk(ctx context.Context, j job) error {
 func run(ctx context.Context, cmd *exec.Cmd) (usage, error) {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
+	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return usage{}, err
 	}
 	pids := []int{cmd.Process.Pid}
 	m := startMeter(ctx, func() []int { return pids })
 	err := cmd.Wait()
-	var u usage
+	u := usage{took: time.Since(start)}
 	u.peak, _ = m.end(nil)
 	u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	if err != nil {

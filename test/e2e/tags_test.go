@@ -66,7 +66,7 @@ func TestMetadataThatIsReplacedArrives(t *testing.T) {
 	copied, err := l.source.CopyObject(t.Context(), &s3.CopyObjectInput{
 		Bucket: &l.Source.Bucket, Key: &key, CopySource: aws.String(l.Source.Bucket + "/in%20place"),
 		MetadataDirective: types.MetadataDirectiveReplace, Metadata: map[string]string{"author": "other"},
-		ContentType: aws.String("text/x-other"), CacheControl: aws.String("no-store"),
+		ContentType: aws.String("text/x-other"), CacheControl: aws.String("no-store"), WebsiteRedirectLocation: aws.String("/elsewhere"),
 		TaggingDirective: types.TaggingDirectiveReplace, Tagging: aws.String("team=west"),
 	})
 	if err != nil {
@@ -80,7 +80,7 @@ func TestMetadataThatIsReplacedArrives(t *testing.T) {
 		head, err = l.destination.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: &l.Destination.Bucket, Key: &key})
 		return err == nil && head.Metadata["author"] == "other"
 	})
-	if aws.ToString(head.ContentType) != "text/x-other" || aws.ToString(head.CacheControl) != "no-store" ||
+	if aws.ToString(head.ContentType) != "text/x-other" || aws.ToString(head.CacheControl) != "no-store" || aws.ToString(head.WebsiteRedirectLocation) != "/elsewhere" ||
 		head.Metadata["s3ferry-source-version"] != aws.ToString(copied.VersionId) {
 		t.Errorf("got %+v, want the copy's headers and version %s", head, aws.ToString(copied.VersionId))
 	}

@@ -127,7 +127,7 @@ func (s *store) rewrite(ctx context.Context, in s3response.CopyObjectInput) (s3r
 		ChecksumAlgorithm: cmp.Or(in.ChecksumAlgorithm, types.ChecksumAlgorithmCrc64nvme),
 		ContentType:       in.ContentType, ContentEncoding: in.ContentEncoding, ContentDisposition: in.ContentDisposition,
 		ContentLanguage: in.ContentLanguage, CacheControl: in.CacheControl, Expires: in.Expires,
-		Metadata: in.Metadata, Tagging: tagging,
+		WebsiteRedirectLocation: in.WebsiteRedirectLocation, Metadata: in.Metadata, Tagging: tagging,
 	})
 	if err != nil {
 		return s3response.CopyObjectOutput{}, err
