@@ -27,15 +27,16 @@ var (
 )
 
 type verifyFlags struct {
-	sides         sidesFlags
-	prefix        string
-	suffix        string
-	strip, add    string
-	quick, repair bool
-	deleteExtra   bool
-	report        string
-	lookups       int
-	json          bool
+	sides       sidesFlags
+	prefix      string
+	suffix      string
+	strip, add  string
+	quick, tags bool
+	repair      bool
+	deleteExtra bool
+	report      string
+	lookups     int
+	json        bool
 }
 
 func newVerify() *cobra.Command {
@@ -45,7 +46,8 @@ func newVerify() *cobra.Command {
 		Short: "Compare both sides, and repair what is missing or stale",
 		Long: `Verify lists both buckets and compares each object: presence, size, the version
 of the source's object that the destination recorded, and the checksums that both
-have. --quick leaves it at presence and size, without a request for each object.
+have; with --tags also tags. --quick leaves it at presence and size, without a
+request for each object.
 
 What is under way counts as missing or stale, so it says most while the queues
 are empty. --repair puts an event for each of those into the outbox: it comes
@@ -68,6 +70,7 @@ repair, and with 2 if it could not compare them.`,
 	flags.StringVar(&f.strip, "strip-prefix", "", "`TEXT` that the receiver takes off keys, as it is configured")
 	flags.StringVar(&f.add, "add-prefix", "", "`TEXT` that the receiver puts before keys, as it is configured")
 	flags.BoolVar(&f.quick, "quick", false, "compare only presence and size")
+	flags.BoolVar(&f.tags, "tags", false, "compare tags, too; with --repair both sides must carry changes of tags")
 	flags.BoolVar(&f.repair, "repair", false, "queue what is missing or stale")
 	flags.BoolVar(&f.deleteExtra, "delete-extra", false, "with --repair: queue a deletion for what came by ferry and the source no longer has; both sides must carry deletions")
 	flags.StringVar(&f.report, "report", "", "write the differences as JSON Lines to this `FILE`, or - for standard output")
@@ -81,6 +84,9 @@ func (f *verifyFlags) check() error {
 	err := f.sides.check(true)
 	if f.deleteExtra && !f.repair {
 		err = errors.Join(err, errors.New("--delete-extra: got it without --repair, expected both"))
+	}
+	if f.quick && f.tags {
+		err = errors.Join(err, errors.New("--tags: got it beside --quick, expected one of them"))
 	}
 	if f.lookups < 1 {
 		err = errors.Join(err, fmt.Errorf("--lookups: got %d, expected at least 1", f.lookups))
@@ -129,7 +135,7 @@ func (f *verifyFlags) compare(cmd *cobra.Command) (summary verify.Summary, shown
 		Region:      global.region, Journal: journal.New(china.s3, china.journal),
 		Prefix: f.prefix, Suffix: f.suffix, StripPrefix: f.strip,
 		AddPrefix: strings.NewReplacer("{bucket}", global.bucket, "{region}", global.region).Replace(f.add),
-		Quick:     f.quick, Lookups: f.lookups,
+		Quick:     f.quick, Tags: f.tags, Lookups: f.lookups,
 		Found: func(d verify.Difference) error {
 			if len(shown) < examples {
 				shown = append(shown, d)

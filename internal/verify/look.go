@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ const (
 	byVersion  = "version"    // it came from another version of the source's object
 	byChecksum = "checksum"   // other bytes
 	unrecorded = "unrecorded" // it did not come by ferry, and nothing shows that it is the same
+	byTags     = "tags"
 )
 
 // State is an object as one side has it.
@@ -41,6 +43,7 @@ type State struct {
 	Sequencer     string `json:"sequencer,omitempty"`
 
 	checksums map[types.ChecksumAlgorithm]string // of the whole object
+	tags      int32                              // how many
 }
 
 // verdict is what a look at both sides showed.
@@ -53,10 +56,56 @@ type verdict struct {
 	after               string // the sequencer that a repair must come after
 }
 
-// look judges key by what both sides say of it now. The destination is asked
-// first: whatever of the source's is there, the source then has that or newer,
-// which is what makes a repair's place right.
+// look judges key by what both sides say of it now.
 func (r *run) look(ctx context.Context, key string) (verdict, error) {
+	v, err := r.lookAtObjects(ctx, key)
+	if err != nil || !r.Tags || !v.equal || v.source == nil {
+		return v, err
+	}
+	same, err := r.sameTags(ctx, v.source, v.destination)
+	if err != nil {
+		return refused(err)
+	}
+	if !same {
+		v.equal, v.proved, v.kind, v.reason = false, false, Stale, byTags
+	}
+	return v, nil
+}
+
+// sameTags compares the tags of two objects, which it reads only where both sides
+// have as many.
+func (r *run) sameTags(ctx context.Context, source, destination *State) (bool, error) {
+	if source.tags == 0 || source.tags != destination.tags {
+		return source.tags == destination.tags, nil
+	}
+	ours, err := tagsOf(ctx, r.Source, source.Key)
+	if err != nil {
+		return false, err
+	}
+	theirs, err := tagsOf(ctx, r.Destination, destination.Key)
+	return maps.Equal(ours, theirs), err
+}
+
+// tagsOf returns the tags of the current object under key, none where it has gone
+// since it was looked at.
+func tagsOf(ctx context.Context, bucket Bucket, key string) (map[string]string, error) {
+	out, err := bucket.S3.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &bucket.Name, Key: &key})
+	if response, ok := errors.AsType[*awshttp.ResponseError](err); ok && response.HTTPStatusCode() == http.StatusNotFound {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get tags of %q in %s: %w", key, bucket.Name, err)
+	}
+	tags := make(map[string]string, len(out.TagSet))
+	for _, tag := range out.TagSet {
+		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+	}
+	return tags, nil
+}
+
+// lookAtObjects asks the destination first: whatever of the source's is there, the
+// source then has that or newer, which is what makes a repair's place right.
+func (r *run) lookAtObjects(ctx context.Context, key string) (verdict, error) {
 	there := r.place(key)
 	var v verdict
 	destination, err := head(ctx, r.Destination, there)
@@ -169,6 +218,11 @@ func (v *verdict) removal(region, bucket, key string) wire.Source {
 	return wire.Source{Region: region, Bucket: bucket, Key: key, Sequencer: backfill.Place(v.after, now), EventTime: now.UTC()}
 }
 
+// retagging returns the event that has the tags of the source's object carried.
+func (v *verdict) retagging(region, bucket, key string) wire.Source {
+	return wire.Source{Region: region, Bucket: bucket, Key: key, VersionID: v.source.Version, ETag: v.source.ETag, EventTime: time.Now().UTC()}
+}
+
 // sameChecksum compares the checksums of the whole object that both have.
 func sameChecksum(a, b *State) (agree, both bool) {
 	for algorithm, sum := range a.checksums {
@@ -197,6 +251,7 @@ func head(ctx context.Context, bucket Bucket, key string) (*State, error) {
 		SourceVersion: version(out.Metadata[transfer.MetaSourceVersion]),
 		Sequencer:     out.Metadata[transfer.MetaSequencer],
 		checksums:     checksums(out),
+		tags:          aws.ToInt32(out.TagCount),
 	}, nil
 }
 

@@ -38,6 +38,7 @@ const repairBatch = 100
 type S3 interface {
 	listing.S3
 	HeadObject(context.Context, *s3.HeadObjectInput, ...func(*s3.Options)) (*s3.HeadObjectOutput, error)
+	GetObjectTagging(context.Context, *s3.GetObjectTaggingInput, ...func(*s3.Options)) (*s3.GetObjectTaggingOutput, error)
 }
 
 var _ S3 = (*s3.Client)(nil)
@@ -79,6 +80,9 @@ type Options struct {
 	// Quick leaves it at the listings: presence and size. Only what differs there
 	// is looked at.
 	Quick bool
+	// Tags compares the tags of what is equal otherwise, and not Quick. Their repair
+	// needs a sender and a receiver that carry changes of tags.
+	Tags bool
 	// Outbox takes an event for each object that is missing or stale; nil: nothing
 	// is repaired.
 	Outbox Outbox
@@ -281,9 +285,12 @@ func (r *run) differs(ctx context.Context, key string, v verdict) error {
 		return nil
 	}
 	op, repair := wire.OpPut, wire.Source{}
-	if v.kind == Extra {
+	switch {
+	case v.kind == Extra:
 		op, repair = wire.OpDelete, v.removal(r.Region, r.Source.Name, key)
-	} else {
+	case v.reason == byTags:
+		op, repair = wire.OpTag, v.retagging(r.Region, r.Source.Name, key)
+	default:
 		repair = v.repair(r.Region, r.Source.Name, key)
 	}
 	if err := repair.Validate(op); err != nil {

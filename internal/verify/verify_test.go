@@ -118,6 +118,47 @@ func options(source, destination *listingtest.Bucket) verify.Options {
 	}
 }
 
+func TestTagsAreComparedWhereThatIsAskedFor(t *testing.T) {
+	of := func(tags map[string]map[string]string) *listingtest.Bucket {
+		objects := map[string]stored{}
+		for key := range tags {
+			objects[key] = stored{size: 3, etag: "e", version: "v", sourceETag: "e", sourceVersion: "v", place: "0055"}
+		}
+		b := side(objects)
+		b.Tags = func(key string) map[string]string { return tags[key] }
+		return b
+	}
+	from := map[string]map[string]string{"none": nil, "same": {"a": "1", "b": "2"}, "other": {"a": "1"}, "more": {"a": "1", "b": "2"}, "lost": {"a": "1"}, "new": nil}
+	to := map[string]map[string]string{"none": nil, "same": {"b": "2", "a": "1"}, "other": {"a": "2"}, "more": {"a": "1"}, "lost": nil, "new": {"a": "1"}}
+	for _, asked := range []bool{false, true} {
+		o := options(of(from), of(to))
+		queue := &sink{}
+		var found []string
+		o.Tags, o.Outbox = asked, queue
+		o.Found = func(d verify.Difference) error {
+			found = append(found, fmt.Sprintf("%s %s %s", d.Kind, d.Reason, d.Key))
+			return nil
+		}
+		summary, err := verify.Run(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(found)
+		var want []string
+		if asked {
+			want = []string{"stale tags lost", "stale tags more", "stale tags new", "stale tags other"}
+		}
+		if diff := cmp.Diff(want, found); diff != "" || summary.Stale != int64(len(want)) || summary.Equal != 6-summary.Stale || summary.Queued != summary.Stale {
+			t.Errorf("tags %v: got %+v, differences (-want +got):\n%s", asked, summary, diff)
+		}
+		for i, source := range queue.sources {
+			if queue.ops[i] != wire.OpTag || source.VersionID != "v" || source.ETag != "e" || source.Sequencer != "" {
+				t.Errorf("repaired by %s of %+v, want the tags of the version", queue.ops[i], source)
+			}
+		}
+	}
+}
+
 func TestARepairComesAfterTheNewestEvent(t *testing.T) {
 	o := options(side(map[string]stored{"k": {size: 3, etag: "e2"}}), side(map[string]stored{}))
 	o.Journal = records{"k": {Sequencer: "0055"}, "newest k": {Sequencer: "0066"}}

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -53,6 +54,32 @@ func TestChangesOfTagsAreCarried(t *testing.T) {
 	l.quiet(t)
 	if got := l.tags(t, key); len(got) > 0 {
 		t.Errorf("the newer version has the tags %v, want none", got)
+	}
+}
+
+// Tags whose change nobody told of are found, and carried where that is asked for.
+func TestVerifyRepairsTags(t *testing.T) {
+	l := startLocal(t, "--tag-changes")
+	put := l.put(t, "x ", "k", "other")
+	for key, etag := range put {
+		l.arrived(t, key, etag)
+	}
+	if _, err := l.destination.PutObjectTagging(t.Context(), &s3.PutObjectTaggingInput{
+		Bucket: &l.Destination.Bucket, Key: aws.String("k"), Tagging: tagging(map[string]string{"by": "somebody"}),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	l.quiet(t)
+	if out, code := l.run(t, "verify", "--json"); code != 0 {
+		t.Errorf("without --tags: exit %d and %q", code, out)
+	}
+	if out, code := l.run(t, "verify", "--tags", "--repair", "--json"); code != 1 || !strings.Contains(out, `"stale":1`) || !strings.Contains(out, `"queued":1`) {
+		t.Errorf("exit %d and %q, want one repair", code, out)
+	}
+	eventually(t, "the tags are repaired", func() bool { return len(l.tags(t, "k")) == 0 })
+	l.quiet(t)
+	if out, code := l.run(t, "verify", "--tags", "--json"); code != 0 {
+		t.Errorf("at the end: exit %d and %q", code, out)
 	}
 }
 

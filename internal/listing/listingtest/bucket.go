@@ -26,11 +26,12 @@ type Bucket struct {
 	Len    int
 	Object func(i int) listing.Object                         // the i-th in the order of keys
 	Head   func(i int, o listing.Object) *s3.HeadObjectOutput // nil: size, ETag and time
+	Tags   func(key string) map[string]string                 // nil: no object has any
 	Find   func(key string) int                               // index of a key, or beyond; nil: it is searched
 	Err    func(key string) error                             // of a HEAD, or of a listing after key; nil: none
 	Page   int                                                // most keys of a listing; 0 is 1,000
 
-	Lists, Heads atomic.Int64
+	Lists, Heads, Tagged atomic.Int64
 }
 
 // Of returns a bucket of objects with these keys, in this order, each as o says.
@@ -112,10 +113,26 @@ func (b *Bucket) HeadObject(_ context.Context, in *s3.HeadObjectInput, _ ...func
 		return nil, Status(http.StatusNotFound, &types.NotFound{})
 	}
 	o := b.Object(i)
+	out := &s3.HeadObjectOutput{ContentLength: &o.Size, ETag: aws.String(`"` + o.ETag + `"`), LastModified: &o.Modified}
 	if b.Head != nil {
-		return b.Head(i, o), nil
+		out = b.Head(i, o)
 	}
-	return &s3.HeadObjectOutput{ContentLength: &o.Size, ETag: aws.String(`"` + o.ETag + `"`), LastModified: &o.Modified}, nil
+	if b.Tags != nil && len(b.Tags(key)) > 0 {
+		out.TagCount = aws.Int32(int32(len(b.Tags(key)))) //nolint:gosec // ten at most
+	}
+	return out, nil
+}
+
+// GetObjectTagging answers for any key.
+func (b *Bucket) GetObjectTagging(_ context.Context, in *s3.GetObjectTaggingInput, _ ...func(*s3.Options)) (*s3.GetObjectTaggingOutput, error) {
+	b.Tagged.Add(1)
+	out := &s3.GetObjectTaggingOutput{}
+	if b.Tags != nil {
+		for key, value := range b.Tags(aws.ToString(in.Key)) {
+			out.TagSet = append(out.TagSet, types.Tag{Key: &key, Value: &value})
+		}
+	}
+	return out, nil
 }
 
 // Status is err as the SDK returns it with an HTTP status.
