@@ -497,11 +497,11 @@ func (w *schedule) RoundTrip(r *http.Request) (*http.Response, error) {
 		if of.transfer.Op == wire.OpDelete {
 			return answer(http.StatusNotFound, http.Header{}, []byte(`<Error><Code>NoSuchKey</Code></Error>`))
 		}
-		var set string
-		for key, value := range parseTags((*of.tags)[len(*of.tags)-1]) {
-			set += "<Tag><Key>" + key + "</Key><Value>" + value + "</Value></Tag>"
+		set := "<Tagging><TagSet/></Tagging>"
+		for key, value := range parseTags((*of.tags)[len(*of.tags)-1]) { // one at most
+			set = "<Tagging><TagSet><Tag><Key>" + key + "</Key><Value>" + value + "</Value></Tag></TagSet></Tagging>"
 		}
-		return answer(http.StatusOK, http.Header{}, []byte("<Tagging><TagSet>"+set+"</TagSet></Tagging>"))
+		return answer(http.StatusOK, http.Header{}, []byte(set))
 	}
 	switch {
 	case w.versioned: // every version is still there

@@ -85,11 +85,11 @@ func (s *store) CopyObject(ctx context.Context, in s3response.CopyObjectInput) (
 	commit := s.keys.writer(*in.Bucket, *in.Key)
 	defer commit.unlock()
 	commit.lock()
-	copy := s.Backend.CopyObject
+	write := s.Backend.CopyObject
 	if ontoItself(in) {
-		copy = s.rewrite
+		write = s.rewrite
 	}
-	out, err := copy(ctx, in)
+	out, err := write(ctx, in)
 	if err != nil {
 		return out, err
 	}
