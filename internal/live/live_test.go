@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -20,6 +21,8 @@ import (
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
 	"github.com/s3ferry/s3ferry/internal/page/pagetest"
 )
+
+var update = flag.Bool("update", false, "draw docs/images/live.png")
 
 func TestMain(m *testing.M) {
 	if s3gw.IsChild() {
@@ -88,6 +91,9 @@ func TestTheViewInABrowser(t *testing.T) {
 	p.Do(chromedp.Click[chromedp.CSS](`[data-count="50"]`))
 	p.Wait(number("n-destination") + " > 70")
 	p.Screenshot("live")
+	if *update {
+		p.Draw("../../docs/images/live.png")
+	}
 	p.Do(slow)
 	p.Wait(number("n-destination") + " === 105")
 	p.CheckLook()
