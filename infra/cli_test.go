@@ -54,9 +54,23 @@ func TestAStackAloneBuildsOnlyItsOwnFunctions(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("%s: %s", stack, diff)
 		}
+		checkVersion(t, read(t, filepath.Join(dir, stack+".template.json")))
 		if stack == chinaReceiver {
 			checkDiff(t, dir)
 		}
+	}
+}
+
+// checkVersion finds in a template from which release or commit it was made.
+func checkVersion(t *testing.T, template string) {
+	t.Helper()
+	// The go command finds no version in a worktree, whose .git is a file.
+	if info, err := os.Stat("../.git"); err != nil || !info.IsDir() {
+		t.Logf("not a clone of git, so the version of the stack WAS NOT TESTED: %v", err)
+		return
+	}
+	if !regexp.MustCompile(`"(Sender|Receiver)Version": \{\s+"Description": "[^"]+",\s+"Value": "v\d`).MatchString(template) {
+		t.Error("a stack does not say from which release or commit it was made")
 	}
 }
 

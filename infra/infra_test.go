@@ -384,10 +384,10 @@ func TestSecretsAreNotInTemplates(t *testing.T) {
 
 func TestOutputs(t *testing.T) {
 	want := map[string][]string{
-		"GlobalSender": {"CourierLogGroupName", "LinkSecretArn", "OutboxDeadLetterQueueUrl", "OutboxUrl", "SourceBucketName", "SourceBucketRegion", "SourceEvents"},
+		"GlobalSender": {"CourierLogGroupName", "LinkSecretArn", "OutboxDeadLetterQueueUrl", "OutboxUrl", "SenderName", "SenderVersion", "SourceBucketName", "SourceBucketRegion", "SourceEvents"},
 		"ChinaReceiver": {
 			"DestinationBucketName", "DestinationBucketRegion", "InboxDeadLetterQueueUrl", "InboxUrl",
-			"MailboxApiKeyId", "MailboxUrl", "ReceiptsUrl", "TrustParameterName",
+			"MailboxApiKeyId", "MailboxUrl", "ReceiptsUrl", "ReceiverVersion", "TrustParameterName",
 		},
 	}
 	for name, template := range both(t) {

@@ -78,7 +78,8 @@ func TestBoundaries(t *testing.T) {
 func TestLeavesStayLeaves(t *testing.T) {
 	for pkg, allowed := range map[string][]string{
 		"envcfg": nil, "door": nil, "fault": nil, "secret": nil, "metric": nil,
-		"wire": {"github.com/go-jose/go-jose/v4", module + "/internal/door", module + "/internal/secret"},
+		"version": {"golang.org/x/mod"},
+		"wire":    {"github.com/go-jose/go-jose/v4", module + "/internal/door", module + "/internal/secret"},
 	} {
 		self := module + "/internal/" + pkg
 		for _, dep := range deps(t, "./internal/"+pkg) {
@@ -91,8 +92,8 @@ func TestLeavesStayLeaves(t *testing.T) {
 
 func TestConstructsShareOnlyTheContracts(t *testing.T) {
 	for _, dep := range deps(t, "./constructs/...") {
-		if under(dep, module+"/internal") && !under(dep, module+"/internal/envcfg", module+"/internal/door", module+"/internal/metric") {
-			t.Errorf("constructs reach %s; with the functions they share only envcfg, door and metric", dep)
+		if under(dep, module+"/internal") && !under(dep, module+"/internal/envcfg", module+"/internal/door", module+"/internal/metric", module+"/internal/version") {
+			t.Errorf("constructs reach %s; of internal they may only reach envcfg, door, metric and version", dep)
 		}
 	}
 }

@@ -38,8 +38,9 @@ func newDemo() *cobra.Command {
 all have arrived, and then compares every object on both sides byte for byte,
 with its headers, metadata and tags. It exits with 0 only if all agree.
 
-The workload has small objects with awkward keys, an empty one, a large one, and
-one that is overwritten while it is on its way; or it is a directory of yours.`,
+The workload has small objects with awkward keys, an empty one, a large one, one
+that is overwritten while it is on its way, and some that are deleted once they
+have arrived; or it is a directory of yours.`,
 		Example: `  s3ferry demo
   s3ferry demo --from ./photos
   s3ferry demo --objects 1000 --size 4096 --large 0 --json`,
@@ -82,7 +83,7 @@ func runDemo(cmd *cobra.Command, f demoFlags) (err error) {
 	}
 	ctx := cmd.Context()
 	tellPerson(cmd, "Building the functions and starting both sides; the first time takes a minute.")
-	cloud, err := localcloud.Start(ctx, localcloud.Options{IAM: f.iam})
+	cloud, err := localcloud.Start(ctx, localcloud.Options{IAM: f.iam, Deletes: true})
 	if err != nil {
 		return err
 	}
@@ -171,6 +172,9 @@ func printReport(out io.Writer, r demo.Report) {
 		r.TotalSeconds, float64(r.Objects)/r.TotalSeconds, float64(r.Bytes)/1e6/r.TotalSeconds)
 	if r.Overwritten > 0 {
 		fmt.Fprintf(out, "%d overwritten in flight; the newer edition is at the destination\n", r.Overwritten)
+	}
+	if r.Deleted > 0 {
+		fmt.Fprintf(out, "%d deleted after they had arrived; the destination has none of them\n", r.Deleted)
 	}
 	for _, difference := range r.Differences {
 		fmt.Fprintln(out, "DIFFERENT", difference)

@@ -7,12 +7,12 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
+	"github.com/s3ferry/s3ferry/internal/version"
 )
 
 // Exit codes.
@@ -70,18 +70,10 @@ func newRoot() *cobra.Command {
 
   # The same around a workload, compared byte for byte:
   s3ferry demo`,
-		Version:       version(),
+		Version:       version.Version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
 	root.AddCommand(newLocal(), newDemo(), newLink(), newBackfill(), newVerify(), newRedrive(), newReport(), newCost(), newStatus(), newWorker())
 	return root
-}
-
-// version is the module's, as the go command recorded it.
-func version() string {
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "(devel)"
 }

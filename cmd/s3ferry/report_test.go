@@ -47,6 +47,7 @@ func TestReport(t *testing.T) {
 		"a page nowhere":        {[]string{"--logs", logs, "--html", dir + "/nowhere/a.html"}, "", exitFailed, "--html"},
 		"no source":             {[]string{"--html", html}, "", exitUsage, "got 0 of --global-profile, --local and --logs"},
 		"two sources, no page":  {[]string{"--logs", logs, "--local", cloud}, "", exitUsage, "--html: got nothing"},
+		"metrics of a log":      {[]string{"--logs", logs, "--metrics-only", "--html", html}, "", exitUsage, "--metrics-only: got no --global-profile"},
 		"no time":               {[]string{"--logs", logs, "--html", html, "--since", "0s"}, "", exitUsage, "--since: got 0s"},
 		"no such profile":       {[]string{"--global-profile", "nobody-has-this", "--html", html}, "", exitFailed, "nobody-has-this"},
 	} {
@@ -70,33 +71,93 @@ func TestReport(t *testing.T) {
 	}
 }
 
-// A profile leads to the log group that the sender's stack names.
+// A profile leads to the log group and to the metrics that the sender's stack
+// names. What is missing of them is said, and the rest drawn.
 func TestReportOfAnAccount(t *testing.T) {
-	var asked map[string]any
-	stacks := control.New(control.Config{Region: "us-east-1", Account: "111122223333"})
-	stacks.PutStack(control.Stack{
-		Region: "us-east-1", Name: "GlobalSender", Status: "CREATE_COMPLETE", Outputs: map[string]string{"CourierLogGroupName": "courier-logs"},
-	})
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("X-Amz-Target") != "Logs_20140328.FilterLogEvents" {
-			stacks.ServeHTTP(w, r)
-			return
-		}
-		if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
-			t.Error(err)
-		}
-		w.Header().Set("Content-Type", "application/x-amz-json-1.1")
-		_ = json.NewEncoder(w).Encode(map[string]any{"events": []any{map[string]any{"message": receiptLine()}}})
-	}))
-	defer server.Close()
-	writeProfiles(t, server.URL)
+	denied := &control.Error{Code: "AccessDeniedException", Message: "no"}
+	const needs = "needs the permission cloudwatch:GetMetricData"
+	for name, tc := range map[string]struct {
+		args     []string
+		receipts bool
+		copied   float64 // by metrics; 0: there are none
+		unnamed  bool    // the stack is of before it named its sender
+		fault    *control.Error
+		code     int
+		page     []string // what is on it; nil: there is none
+		said     string   // on standard error
+	}{
+		"both": {
+			receipts: true, copied: 7,
+			page: []string{"from log group courier-logs and metrics of GlobalSender-Sender", `"copied":1`, `"copied":7`},
+		},
+		"no metrics":           {receipts: true, page: []string{`"copied":1`, "CloudWatch has no metrics of this time."}},
+		"metrics denied":       {receipts: true, fault: denied, page: []string{`"copied":1`, needs}, said: needs},
+		"an older stack":       {receipts: true, copied: 7, unnamed: true, page: []string{`"copied":1`, "has no output SenderName"}, said: "has no output SenderName"},
+		"an empty log":         {copied: 7, page: []string{`"receipts":null`, `"copied":7`}},
+		"nothing":              {code: exitFailed, said: "neither receipts nor metrics of the last 1h0m0s in log group courier-logs and metrics of GlobalSender-Sender"},
+		"metrics alone":        {args: []string{"--metrics-only"}, copied: 7, page: []string{`"receipts":null`, `"copied":7`, "from metrics of GlobalSender-Sender"}},
+		"none alone":           {args: []string{"--metrics-only"}, code: exitFailed, said: "no metrics of the last 1h0m0s"},
+		"metrics denied alone": {args: []string{"--metrics-only"}, fault: denied, code: exitFailed, said: needs},
+	} {
+		t.Run(name, func(t *testing.T) {
+			account := control.New(control.Config{
+				Region: "us-east-1", Account: "111122223333",
+				Metric: func(m control.Metric) (float64, bool) {
+					return tc.copied, tc.copied > 0 && m == control.Metric{Namespace: "s3ferry", Name: "Copied", Dimension: "GlobalSender-Sender"}
+				},
+				Fault: func(_, action string) *control.Error {
+					if action == "GetMetricData" {
+						return tc.fault
+					}
+					return nil
+				},
+			})
+			outputs := map[string]string{
+				"CourierLogGroupName": "courier-logs", "OutboxUrl": "https://sqs/1/outbox", "OutboxDeadLetterQueueUrl": "https://sqs/1/letters",
+			}
+			if !tc.unnamed {
+				outputs["SenderName"] = "GlobalSender-Sender"
+			}
+			account.PutStack(control.Stack{Region: "us-east-1", Name: "GlobalSender", Status: "CREATE_COMPLETE", Outputs: outputs})
+			var asked map[string]any // of the log
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("X-Amz-Target") != "Logs_20140328.FilterLogEvents" {
+					account.ServeHTTP(w, r)
+					return
+				}
+				if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+					t.Error(err)
+				}
+				w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+				events := []any{}
+				if tc.receipts {
+					events = append(events, map[string]any{"message": receiptLine()})
+				}
+				_ = json.NewEncoder(w).Encode(map[string]any{"events": events})
+			}))
+			defer server.Close()
+			writeProfiles(t, server.URL)
 
-	stdout, stderr, code := command(t.Context(), "report", "--global-profile", "global", "--since", "1h", "--html", "-")
-	if code != exitOK || !strings.Contains(stdout, "from log group courier-logs") || !strings.Contains(stdout, `"copied":1`) {
-		t.Errorf("exit code %d, %s, and a page of %d bytes", code, stderr, len(stdout))
-	}
-	since, _ := asked["startTime"].(float64)
-	if age := time.Since(time.UnixMilli(int64(since))); asked["logGroupName"] != "courier-logs" || age < time.Hour || age > 2*time.Hour {
-		t.Errorf("asked %v, want the last hour of courier-logs", asked)
+			args := append([]string{"report", "--global-profile", "global", "--since", "1h", "--html", "-"}, tc.args...)
+			stdout, stderr, code := command(t.Context(), args...)
+			if code != tc.code || !strings.Contains(stderr, tc.said) || (tc.said == "") != (stderr == "") || (len(tc.page) > 0) != (stdout != "") {
+				t.Errorf("exit code %d and %q, want %d and %q; a page of %d bytes", code, stderr, tc.code, tc.said, len(stdout))
+			}
+			for _, want := range tc.page {
+				if !strings.Contains(stdout, want) {
+					t.Errorf("the page does not have %q", want)
+				}
+			}
+			if len(tc.args) > 0 {
+				if asked != nil {
+					t.Error("the log was read")
+				}
+				return
+			}
+			since, _ := asked["startTime"].(float64)
+			if age := time.Since(time.UnixMilli(int64(since))); asked["logGroupName"] != "courier-logs" || age < time.Hour || age > 2*time.Hour {
+				t.Errorf("asked %v, want the last hour of courier-logs", asked)
+			}
+		})
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,15 +37,17 @@ func newStatus() *cobra.Command {
 		Short: "Show both sides at a glance",
 		Long: `Status tells of both sides: the link and the age of its keys, what waits in the
 queues and for how long, dead letters, alarms that ring, and when each stack was
-deployed. It changes nothing.
+deployed, with which version. It changes nothing.
 
 What became of the transfers of the last ten minutes is from the courier's log,
-which takes logs:FilterLogEvents. Counts of SQS are approximate, and ages are CloudWatch's, which is a minute or
-two late. A laptop cloud has no alarms.
+which takes logs:FilterLogEvents. Counts of SQS are approximate, and ages are
+CloudWatch's, which is a minute or two late. A laptop cloud has no alarms. The
+version of a stack is (devel) if it was deployed from no commit.
 
 It exits with 0 if all is well, with 1 if something calls for attention (not
-linked, dead letters, refused or failed transfers, an alarm, a message that has waited for an hour), and with
-2 if a side cannot be asked.`,
+linked, dead letters, refused or failed transfers, an alarm, a message that has
+waited for an hour, a sender newer than its receiver), and with 2 if a side
+cannot be asked.`,
 		Example: `  s3ferry status --global-profile global --china-profile china
   s3ferry status --global-profile global --china-profile china --watch
   s3ferry status --local cloud.json --json`,
@@ -111,16 +114,6 @@ func verdict(r status.Report) error {
 	return errUnreachable
 }
 
-// What status needs of each stack.
-var (
-	sendingQueues = []status.QueueOutput{
-		{Name: "outbox", Output: "OutboxUrl"}, {Name: "outbox", Output: "OutboxDeadLetterQueueUrl", DeadLetters: true},
-	}
-	receivingQueues = []status.QueueOutput{
-		{Name: "inbox", Output: "InboxUrl"}, {Name: "inbox", Output: "InboxDeadLetterQueueUrl", DeadLetters: true}, {Name: "receipts", Output: "ReceiptsUrl"},
-	}
-)
-
 // look asks both sides. The error is of what was asked for, not of a side.
 func (f *statusFlags) look(ctx context.Context, stdin io.Reader) (status.Report, error) {
 	global, china, err := f.sides.locate(ctx, stdin)
@@ -132,8 +125,8 @@ func (f *statusFlags) look(ctx context.Context, stdin io.Reader) (status.Report,
 			return new(linking.Linker).Status(ctx, linking.NewGlobal(global.config, global.Side), linking.NewChina(china.config, china.Side))
 		},
 		global.receipts,
-		status.NewAsked("sending", global.Side, global.config, sendingQueues),
-		status.NewAsked("receiving", china.Side, china.config, receivingQueues),
+		status.NewSending(global.Side, global.config),
+		status.NewReceiving(china.Side, china.config),
 	), nil
 }
 
@@ -141,6 +134,9 @@ func printReportOfStatus(out io.Writer, r status.Report) {
 	fmt.Fprintf(out, "%s at %s\n", r.Health, r.At.Format(time.RFC3339))
 	for _, why := range r.Why {
 		fmt.Fprintln(out, "  *", why)
+	}
+	for _, note := range r.Notes {
+		fmt.Fprintln(out, "  note:", note)
 	}
 	if r.Link != nil {
 		printStatus(out, r.Link)
@@ -162,16 +158,16 @@ func printReportOfStatus(out io.Writer, r status.Report) {
 	}
 	queues.Render()
 	sides := newTable(out)
-	sides.AppendHeader(table.Row{"side", "stack", "region", "state", "deployed", "alarms"})
+	sides.AppendHeader(table.Row{"side", "stack", "region", "state", "deployed", "version", "alarms"})
 	for _, side := range r.Sides {
 		deployed := ""
 		if !side.Deployed.IsZero() {
 			deployed = side.Deployed.Format(time.RFC3339)
 		}
-		sides.AppendRow(table.Row{side.Name, side.Stack, side.Region, side.Status, deployed, fmt.Sprintf("%d of %d ring", len(side.Alarms), side.Watching)})
+		sides.AppendRow(table.Row{side.Name, side.Stack, side.Region, side.Status, deployed, cmp.Or(side.Version, "not told"), fmt.Sprintf("%d of %d ring", len(side.Alarms), side.Watching)})
 	}
 	sides.Render()
-	fmt.Fprintln(out, "s3ferry", version())
+	fmt.Fprintln(out, "this s3ferry is of", r.Version)
 }
 
 func printReceipts(out io.Writer, r *status.Receipts) {

@@ -4,6 +4,8 @@ import (
 	"github.com/aws/aws-cdk-go/awscdk/v2"
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
+
+	"github.com/s3ferry/s3ferry/internal/version"
 )
 
 // AddOutputs adds the outputs to the sender's stack by which the s3ferry command
@@ -18,6 +20,8 @@ func (s *Sender) AddOutputs() {
 	output(stack, "OutboxUrl", "Queue of events to send", s.outbox.QueueUrl())
 	output(stack, "OutboxDeadLetterQueueUrl", "Queue of events given up", s.outboxDLQ.QueueUrl())
 	output(stack, "CourierLogGroupName", "Log group with the receipts", s.courier.LogGroup().LogGroupName())
+	output(stack, "SenderName", "Name of the sender in the metrics", jsii.String(nameOf(s)))
+	output(stack, "SenderVersion", "Version of s3ferry that the sender is of", jsii.String(version.Version()))
 }
 
 // AddOutputs adds the outputs to the receiver's stack by which the s3ferry
@@ -37,6 +41,7 @@ func (r *Receiver) AddOutputs() {
 	output(stack, "InboxUrl", "Queue of transfers", mailbox.inbox.QueueUrl())
 	output(stack, "InboxDeadLetterQueueUrl", "Queue of transfers given up", mailbox.inboxDLQ.QueueUrl())
 	output(stack, "ReceiptsUrl", "Queue of receipts", mailbox.receipts.QueueUrl())
+	output(stack, "ReceiverVersion", "Version of s3ferry that the receiver is of", jsii.String(version.Version()))
 }
 
 func output(stack constructs.Construct, name, description string, value *string) {

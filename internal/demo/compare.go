@@ -32,12 +32,19 @@ func (r *Report) compare(ctx context.Context, from, to Side, objects []Object) e
 		}
 		row := rows[object.Kind]
 		group.Go(func() error {
-			size, differences, err := Compare(ctx, from, to, object.Key)
+			look := Compare
+			if object.Deleted {
+				look = compareDeleted
+			}
+			size, differences, err := look(ctx, from, to, object.Key)
 			if err != nil {
 				return fmt.Errorf("compare %q: %w", object.Key, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
+			if object.Deleted && len(differences) == 0 {
+				r.Deleted++
+			}
 			row.Objects++
 			row.Bytes += size
 			r.Bytes += size
@@ -84,6 +91,20 @@ func Compare(ctx context.Context, from, to Side, key string) (int64, []string, e
 		differences = append(differences, "the bytes differ")
 	}
 	return aws.ToInt64(source.ContentLength), differences, nil
+}
+
+// compareDeleted is Compare of an object that neither side may have.
+func compareDeleted(ctx context.Context, from, to Side, key string) (_ int64, differences []string, err error) {
+	for _, side := range []Side{from, to} {
+		there, err := exists(ctx, side, key)
+		if err != nil {
+			return 0, nil, err
+		}
+		if there {
+			differences = append(differences, "was deleted, and "+side.Bucket+" has it")
+		}
+	}
+	return 0, differences, nil
 }
 
 // opened is an object being read, with its tags.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -47,6 +48,8 @@ type Report struct {
 	// Overwritten is how many objects were overwritten while their first edition
 	// was at the destination in part or whole.
 	Overwritten int `json:"overwrittenInFlight"`
+	// Deleted is how many objects were deleted, and are on neither side any more.
+	Deleted int `json:"deleted"`
 
 	PutSeconds   float64 `json:"putSeconds"`   // from the first put to the last
 	TotalSeconds float64 `json:"totalSeconds"` // from the first put to the last arrival
@@ -68,7 +71,7 @@ func Run(ctx context.Context, from, to Side, objects []Object, o Options) (Repor
 		o.Patience = 2 * time.Minute
 	}
 	start := time.Now()
-	w := &written{etags: map[string]string{}}
+	w := &written{etags: map[string]string{}, deleted: map[string]bool{}}
 	report := Report{Objects: len(objects)}
 	group, both := errgroup.WithContext(ctx)
 	group.Go(func() error {
@@ -90,6 +93,7 @@ func Run(ctx context.Context, from, to Side, objects []Object, o Options) (Repor
 type written struct {
 	mu          sync.Mutex
 	etags       map[string]string // by key, of the last edition, without quotes
+	deleted     map[string]bool   // keys
 	last        time.Time         // of the last put
 	overwritten int
 }
@@ -101,6 +105,19 @@ func (w *written) note(key, etag string, inFlight bool) {
 	if inFlight {
 		w.overwritten++
 	}
+}
+
+func (w *written) noteDeletion(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.deleted[key], w.last = true, time.Now()
+}
+
+// gone returns the keys that have been deleted so far.
+func (w *written) gone() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.deleted)
 }
 
 // look returns the ETag of key's last edition, "" before it is put, and when
@@ -131,10 +148,45 @@ func (w *written) upload(ctx context.Context, from, to Side, objects []Object) e
 				return err
 			}
 			w.note(object.Key, etag, inFlight)
+			if object.Deleted {
+				return w.remove(ctx, from, to, object.Key)
+			}
 			return nil
 		})
 	}
 	return group.Wait()
+}
+
+// remove deletes an object once it is at the destination.
+func (w *written) remove(ctx context.Context, from, to Side, key string) error {
+	for there := false; !there; {
+		select {
+		case <-ctx.Done(): // await loses its patience
+			return ctx.Err()
+		case <-time.After(poll):
+		}
+		var err error
+		if there, err = exists(ctx, to, key); err != nil {
+			return err
+		}
+	}
+	if _, err := from.S3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &from.Bucket, Key: &key}); err != nil {
+		return fmt.Errorf("delete %q from the source: %w", key, err)
+	}
+	w.noteDeletion(key)
+	return nil
+}
+
+// exists reports whether the bucket has an object under key.
+func exists(ctx context.Context, side Side, key string) (bool, error) {
+	_, err := side.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &side.Bucket, Key: &key})
+	if _, ok := errors.AsType[*types.NotFound](err); ok {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("head %q of %s: %w", key, side.Bucket, err)
+	}
+	return true, nil
 }
 
 // put writes o and returns its ETag.
@@ -180,7 +232,8 @@ func onItsWay(ctx context.Context, to Side, key string) (bool, error) {
 	return false, nil
 }
 
-// await returns when the last edition of every object is at the destination.
+// await returns when the last edition of every object is at the destination, and
+// what was deleted is not.
 func (w *written) await(ctx context.Context, to Side, objects []Object, o Options) error {
 	missing := map[string]Object{}
 	for _, object := range objects {
@@ -188,7 +241,7 @@ func (w *written) await(ctx context.Context, to Side, objects []Object, o Option
 	}
 	var bytes int64
 	for arrived := time.Now(); len(missing) > 0; {
-		before := len(missing)
+		before, gone := len(missing), w.gone()
 		pages := s3.NewListObjectsV2Paginator(to.S3, &s3.ListObjectsV2Input{Bucket: &to.Bucket})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -197,7 +250,8 @@ func (w *written) await(ctx context.Context, to Side, objects []Object, o Option
 			}
 			for _, listed := range page.Contents {
 				object, waiting := missing[aws.ToString(listed.Key)]
-				if !waiting {
+				delete(gone, aws.ToString(listed.Key))
+				if !waiting || object.Deleted {
 					continue
 				}
 				current, err := w.isCurrent(ctx, to, object)
@@ -209,6 +263,10 @@ func (w *written) await(ctx context.Context, to Side, objects []Object, o Option
 					bytes += object.Size
 				}
 			}
+		}
+		for key := range gone {
+			bytes += missing[key].Size
+			delete(missing, key)
 		}
 		if len(missing) < before {
 			arrived = time.Now()

@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"maps"
 	"os"
@@ -50,7 +51,8 @@ func sides(t *testing.T) (from, to Side) {
 	return Side{client, "source"}, Side{client, "destination"}
 }
 
-// carry copies what is in from, as a ferry would, whenever something new is there.
+// carry copies what is in from, as a ferry would, whenever something new is there,
+// and deletes what is not there any more.
 func carry(ctx context.Context, t *testing.T, from, to Side) {
 	carried := map[string]string{} // ETag and tags by key
 	for ctx.Err() == nil {
@@ -58,10 +60,20 @@ func carry(ctx context.Context, t *testing.T, from, to Side) {
 		if err != nil {
 			return // the test is over
 		}
+		gone := maps.Clone(carried)
+		for _, o := range listed.Contents {
+			delete(gone, *o.Key)
+		}
+		for key := range gone {
+			if _, err := to.S3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &to.Bucket, Key: &key}); err != nil && ctx.Err() == nil {
+				t.Errorf("delete %q: %v", key, err)
+			}
+			delete(carried, key)
+		}
 		for _, o := range listed.Contents {
 			tags, err := from.S3.GetObjectTagging(ctx, &s3.GetObjectTaggingInput{Bucket: &from.Bucket, Key: o.Key})
 			if err != nil {
-				return
+				break // it has just been deleted, or the test is over
 			}
 			set := map[string]string{}
 			for _, tag := range tags.TagSet {
@@ -76,7 +88,7 @@ func carry(ctx context.Context, t *testing.T, from, to Side) {
 			carried[*o.Key] = version
 			head, err := from.S3.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &from.Bucket, Key: o.Key})
 			if err != nil {
-				return
+				return // what is not carried yet is not deleted: the test is over
 			}
 			metadata := map[string]string{"s3ferry-source-etag": strings.Trim(*head.ETag, `"`)}
 			maps.Copy(metadata, head.Metadata)
@@ -118,7 +130,7 @@ func TestRunFindsBothSidesEqual(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if report.OK() != nil || report.Objects != 24 || report.Agree != 24 || report.Overwritten != 1 || last != 24 {
+	if report.OK() != nil || report.Objects != 29 || report.Agree != 29 || report.Overwritten != 1 || report.Deleted != deletions || last != 29 {
 		t.Errorf("got %+v after %d arrivals", report, last)
 	}
 	if want := int64(21*100 + 20<<20 + 3<<20); report.Bytes != want {
@@ -176,6 +188,31 @@ func TestCompareSaysWhatDiffers(t *testing.T) {
 			if !strings.HasPrefix(got[i], tc.want[i]) {
 				t.Errorf("%s: got %q, want %q", tc.key, got[i], tc.want[i])
 			}
+		}
+	}
+}
+
+// What was deleted may be on neither side.
+func TestCompareFindsWhatWasDeleted(t *testing.T) {
+	from, to := sides(t)
+	for _, tc := range []struct {
+		at   []Side
+		want string
+	}{
+		{nil, ""}, {[]Side{to}, "was deleted, and destination has it"}, {[]Side{from}, "was deleted, and source has it"},
+	} {
+		key := fmt.Sprintf("deleted from all but %d", len(tc.at)) + tc.want
+		for _, side := range tc.at {
+			if _, err := side.S3.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &side.Bucket, Key: &key, Body: strings.NewReader("x")}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var r Report
+		if err := r.compare(t.Context(), from, to, []Object{{Kind: "deleted", Key: key, Deleted: true}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(r.Differences, "; "); !strings.HasSuffix(got, tc.want) || (got == "") != (tc.want == "") || (r.Deleted == 1) != (tc.want == "") {
+			t.Errorf("got %q and %d deleted, want %q", got, r.Deleted, tc.want)
 		}
 	}
 }

@@ -23,6 +23,8 @@ type Object struct {
 	// Overwrites is the object that is put first under the same key and is on
 	// its way when this one is put.
 	Overwrites *Object
+	// Deleted has the object deleted as soon as it has arrived.
+	Deleted bool
 
 	open func() (io.ReadSeekCloser, error)
 }
@@ -34,9 +36,12 @@ var names = []string{
 	"semi;colon", "a&b=c", "hash#tag", "what?", "back\\slash", "{json}", "$dollar", "comma,", "ends.", "日本語/フォルダ",
 }
 
+// deletions are how many objects of a Workload are deleted again.
+const deletions = 5
+
 // Workload is objects small objects of size bytes with every kind of key, header,
-// metadata and tag; an empty one; one of large bytes; and one that is overwritten
-// while it is on its way.
+// metadata and tag; an empty one; one of large bytes; one that is overwritten
+// while it is on its way; and some that are deleted once they have arrived.
 func Workload(objects int, size, large int64) []Object {
 	// Larger than a part, so that it can be seen on its way; first, since it takes
 	// the longest.
@@ -46,6 +51,11 @@ func Workload(objects int, size, large int64) []Object {
 	after.Overwrites = &before
 
 	all := []Object{after}
+	for i := range deletions {
+		o := made("deleted", fmt.Sprintf("demo/%s to delete %d", names[i%len(names)], i), int64(i), size)
+		o.Deleted = true
+		all = append(all, o)
+	}
 	for i := range objects {
 		o := made("small", fmt.Sprintf("demo/%03d/%s %d.txt", i%7, names[i%len(names)], i), int64(i), size)
 		o.ContentType = "text/plain; charset=utf-8"

@@ -85,6 +85,7 @@ func (v *View) handler(address string) http.Handler {
 	mux.HandleFunc("GET /ticks", v.watch.serve)
 	mux.HandleFunc("POST /faults/{name}", v.serveFault)
 	mux.HandleFunc("POST /objects", v.serveObjects)
+	mux.HandleFunc("POST /deletions", v.serveDeletions)
 	return guarded(address, http.NewCrossOriginProtection().Handler(mux))
 }
 
@@ -108,7 +109,7 @@ func guarded(address string, next http.Handler) http.Handler {
 
 func (v *View) servePage(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	_ = layout.Execute(w, map[string]any{"Faults": v.faults, "Cloud": v.cloud.Description}) // the client is gone
+	_ = layout.Execute(w, map[string]any{"Faults": v.faults, "Cloud": v.cloud.Description, "Deletes": v.cloud.Deletes()}) // the client is gone
 }
 
 func serveText(kind, text string) http.HandlerFunc {
@@ -148,6 +149,27 @@ func (v *View) serveObjects(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := put(r.Context(), v.cloud.Source, in.Count, in.Size); err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// serveDeletions deletes objects from the source bucket: {"count": 20}.
+func (v *View) serveDeletions(w http.ResponseWriter, r *http.Request) {
+	var in struct{ Count int }
+	if !decode(w, r, &in) {
+		return
+	}
+	if in.Count < 1 || in.Count > maxCount {
+		http.Error(w, fmt.Sprintf("got %d deletions, expected 1 to %d", in.Count, maxCount), http.StatusBadRequest)
+		return
+	}
+	if !v.cloud.Deletes() {
+		http.Error(w, "this laptop cloud carries no deletions: start it with --deletes", http.StatusConflict)
+		return
+	}
+	if err := remove(r.Context(), v.cloud.Source, in.Count); err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
 		return
 	}

@@ -60,7 +60,7 @@
   let last;
   function show(t) {
     const set = (id, text) => { if ($(id).textContent !== text) $(id).textContent = text; };
-    const arrived = t.outcomes?.copied || 0;
+    const arrived = t.outcomes?.copied || 0, deleted = t.outcomes?.deleted || 0;
     set("n-source", count(t.events));
     set("n-outbox", count(all(t.queues.outbox)));
     set("s-outbox", says(t.queues.outbox));
@@ -70,7 +70,7 @@
     set("n-receiver", count(t.functions.receiver.busy));
     set("s-receiver", `at work, of ${count(t.functions.receiver.alive)}`);
     set("n-destination", count(arrived));
-    set("s-destination", "copied, " + bytes(t.bytes));
+    set("s-destination", "copied, " + bytes(t.bytes) + (deleted ? `; ${count(deleted)} deleted` : ""));
     set("n-receipts", count(all(t.queues.receipts)));
     set("n-courier", count(Math.max(0, total(t.outcomes) - all(t.queues.receipts))));
     for (const name of ["sender", "receiver", "courier"]) $(name).classList.toggle("busy", t.functions[name].busy > 0);
@@ -87,7 +87,7 @@
     if (last) {
       run("event", t.events - last.events); run("take", t.sent - last.sent); run("send", t.sent - last.sent);
       const done = total(t.outcomes) - total(last.outcomes);
-      run("read", done); run("store", arrived - (last.outcomes?.copied || 0)); run("tell", done, true); run("fetch", done, true);
+      run("read", done); run("store", arrived + deleted - (last.outcomes?.copied || 0) - (last.outcomes?.deleted || 0)); run("tell", done, true); run("fetch", done, true);
     }
     last = t;
   }
@@ -95,7 +95,7 @@
   function tell(r) {
     const row = $("latest").insertRow(0);
     const cell = (text, cls) => { const c = row.insertCell(); c.className = cls; c.textContent = text; return c; };
-    cell(r.key, "key");
+    cell(r.key, "key"); cell(r.op, "nowrap");
     const outcome = cell(r.outcome, "nowrap");
     const mark = document.createElement("span");
     mark.className = "dot";
@@ -158,6 +158,7 @@
     const b = e.target.closest("button");
     if (!b) return;
     if (b.dataset.count) post("objects", {count: +b.dataset.count, size: +b.dataset.size}, b);
+    if (b.dataset.delete) post("deletions", {count: +b.dataset.delete}, b);
     if (b.dataset.once) post("faults/" + b.dataset.once, {on: true}, b);
     if (b.dataset.fault) post("faults/" + b.dataset.fault, {on: b.getAttribute("aria-checked") !== "true"}, b);
   });

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,12 +14,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/chromedp/chromedp"
 
 	"github.com/s3ferry/s3ferry/internal/localcloud"
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
 	"github.com/s3ferry/s3ferry/internal/page/pagetest"
 )
+
+var update = flag.Bool("update", false, "draw docs/images/live.png")
 
 func TestMain(m *testing.M) {
 	if s3gw.IsChild() {
@@ -27,10 +31,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// start starts a cloud and its view.
-func start(t *testing.T) *View {
+// start starts a cloud, with deletions or without, and its view.
+func start(t *testing.T, deletes bool) *View {
 	t.Helper()
-	cloud, err := localcloud.Start(t.Context(), localcloud.Options{Gated: true, Logs: io.Discard, CourierInterval: 500 * time.Millisecond})
+	cloud, err := localcloud.Start(t.Context(), localcloud.Options{
+		Gated: true, Deletes: deletes, Logs: io.Discard, CourierInterval: 500 * time.Millisecond,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +60,7 @@ func number(id string) string {
 }
 
 func TestTheViewInABrowser(t *testing.T) {
-	view := start(t)
+	view := start(t, true)
 	p := pagetest.Open(t, view.URL, pagetest.Views()[0])
 	p.Wait(`document.documentElement.dataset.ready === "yes"`)
 
@@ -85,8 +91,23 @@ func TestTheViewInABrowser(t *testing.T) {
 	p.Do(chromedp.Click[chromedp.CSS](`[data-count="50"]`))
 	p.Wait(number("n-destination") + " > 70")
 	p.Screenshot("live")
+	if *update {
+		p.Draw("../../docs/images/live.png")
+	}
 	p.Do(slow)
 	p.Wait(number("n-destination") + " === 105")
+	p.CheckLook()
+
+	// Deletions arrive, too.
+	p.Do(chromedp.Click[chromedp.CSS](`[data-delete="20"]`))
+	p.Wait(`document.getElementById("s-destination").textContent.endsWith("; 20 deleted") && ` + number("n-courier") + " >= 125")
+	if n := pagetest.Eval[int](p, `[...document.querySelectorAll("#latest tr")].filter(r => r.cells[1].textContent === "delete" && r.cells[2].textContent === "deleted").length`); n != 12 {
+		t.Errorf("%d rows of deletions, want the latest 12", n)
+	}
+	left, err := client(view.cloud.Destination).ListObjectsV2(t.Context(), &s3.ListObjectsV2Input{Bucket: &view.cloud.Destination.Bucket})
+	if err != nil || len(left.Contents) != 85 {
+		t.Errorf("%d objects are left at the destination (%v), want 85", len(left.Contents), err)
+	}
 	p.CheckLook()
 
 	// Another page, opened later, sees the same.
@@ -104,7 +125,7 @@ func TestTheViewInABrowser(t *testing.T) {
 }
 
 func TestTheViewIsForItsOwnPagesOnly(t *testing.T) {
-	view := start(t)
+	view := start(t, false)
 	host := strings.TrimSuffix(strings.TrimPrefix(view.URL, "http://"), "/")
 	port := host[strings.LastIndex(host, ":"):]
 	busy := `{"on":true}`
@@ -126,6 +147,9 @@ func TestTheViewIsForItsOwnPagesOnly(t *testing.T) {
 		"no such fault":                  {http.MethodPost, "faults/rain", host, "", busy, http.StatusNotFound},
 		"no JSON":                        {http.MethodPost, "faults/busy", host, "", "on", http.StatusBadRequest},
 		"too many objects":               {http.MethodPost, "objects", host, "", `{"count":501,"size":1}`, http.StatusBadRequest},
+		"deletions by another site":      {http.MethodPost, "deletions", host, "https://evil.example", `{"count":1}`, http.StatusForbidden},
+		"deletions that are not carried": {http.MethodPost, "deletions", host, "", `{"count":1}`, http.StatusConflict},
+		"too many deletions":             {http.MethodPost, "deletions", host, "", `{"count":501}`, http.StatusBadRequest},
 		"too large":                      {http.MethodPost, "objects", host, "", `{"count":1,"size":268435457}`, http.StatusBadRequest},
 		"another page":                   {http.MethodGet, "etc/passwd", host, "", "", http.StatusNotFound},
 	} {
@@ -155,7 +179,7 @@ func TestTheViewIsForItsOwnPagesOnly(t *testing.T) {
 
 // Each fault does what it says, and stops.
 func TestFaults(t *testing.T) {
-	view := start(t)
+	view := start(t, false)
 	ticks := follow(t, view)
 	set := func(name string, on bool) {
 		t.Helper()

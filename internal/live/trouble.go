@@ -3,6 +3,7 @@ package live
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -110,26 +111,54 @@ const (
 	slowRate = 4e6 // bytes a second
 	maxCount = 500
 	maxSize  = 256 << 20
-	puts     = 8 // at once
+	calls    = 8 // at once
 )
 
-// put puts objects of random bytes into the source bucket, under new keys.
-func put(ctx context.Context, b localcloud.Bucket, count int, size int64) error {
-	client := s3.New(s3.Options{
+func client(b localcloud.Bucket) *s3.Client {
+	return s3.New(s3.Options{
 		Region: b.Region, BaseEndpoint: &b.Endpoint, UsePathStyle: true,
 		Credentials: credentials.NewStaticCredentialsProvider(b.AccessKeyID, b.SecretAccessKey, ""),
 	})
+}
+
+// put puts objects of random bytes into the source bucket, under new keys.
+func put(ctx context.Context, b localcloud.Bucket, count int, size int64) error {
+	client := client(b)
 	body := make([]byte, size)
 	source := rand.NewChaCha8([32]byte{})
 	_, _ = source.Read(body) // it never fails
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(puts)
+	group.SetLimit(calls)
 	for range count {
 		group.Go(func() error {
 			key := fmt.Sprintf("live/%08x.bin", rand.Uint32()) //nolint:gosec // a name
 			_, err := client.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String(b.Bucket), Key: &key, Body: bytes.NewReader(body)})
 			if err != nil {
 				return fmt.Errorf("put %s: %w", key, err)
+			}
+			return nil
+		})
+	}
+	return group.Wait()
+}
+
+// remove deletes the first objects of the source bucket, in the order of their
+// keys, or all if there are not so many.
+func remove(ctx context.Context, b localcloud.Bucket, count int) error {
+	client := client(b)
+	listed, err := client.ListObjectsV2(ctx, &s3.ListObjectsV2Input{Bucket: &b.Bucket, MaxKeys: aws.Int32(int32(count))}) //nolint:gosec // at most maxCount
+	if err != nil {
+		return fmt.Errorf("list the source: %w", err)
+	}
+	if len(listed.Contents) == 0 {
+		return errors.New("the source bucket is empty: put something in")
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(calls)
+	for _, object := range listed.Contents {
+		group.Go(func() error {
+			if _, err := client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &b.Bucket, Key: object.Key}); err != nil {
+				return fmt.Errorf("delete %s: %w", *object.Key, err)
 			}
 			return nil
 		})

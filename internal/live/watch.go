@@ -51,6 +51,7 @@ type border struct {
 }
 
 type receipt struct {
+	Op      wire.Op      `json:"op"`
 	Key     string       `json:"key"`
 	Outcome wire.Outcome `json:"outcome"`
 	Bytes   int64        `json:"bytes"`
@@ -87,7 +88,7 @@ func (w *watch) accepted(queue, body string) {
 	defer w.mu.Unlock()
 	if len(w.receipts) < maxReceipts {
 		w.receipts = append(w.receipts, receipt{
-			Key: r.Source.Key, Outcome: r.Outcome, Bytes: r.Bytes, Lag: r.At.Sub(r.Source.EventTime).Seconds(),
+			Op: r.Op, Key: r.Source.Key, Outcome: r.Outcome, Bytes: r.Bytes, Lag: r.At.Sub(r.Source.EventTime).Seconds(),
 			Proof: string(r.Verified), Reason: r.Reason, At: r.At.UnixMilli(),
 		})
 	}

@@ -237,6 +237,9 @@ func (c *Cloud) Totals() Totals { return c.tally.totals(c.queues) }
 // handed out so far.
 func (c *Cloud) Secrets() []string { return c.secrets.list() }
 
+// Deletes reports whether deletions are carried.
+func (c *Cloud) Deletes() bool { return c.options.Deletes }
+
 // ServerPIDs returns the processes of the source's and the destination's S3
 // server.
 func (c *Cloud) ServerPIDs() [2]int { return [2]int{c.source.Pid(), c.dest.Pid()} }

@@ -11,6 +11,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/localcloud/control"
 	"github.com/s3ferry/s3ferry/internal/secret"
+	"github.com/s3ferry/s3ferry/internal/version"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
@@ -50,12 +51,14 @@ func (c *Cloud) deploy(context.Context) error {
 		{Region: sourceIn, Name: "GlobalSender", Outputs: map[string]string{
 			"LinkSecretArn": secretARN, "SourceBucketName": c.Source.Bucket, "SourceBucketRegion": c.Source.Region, "SourceEvents": "Notifications",
 			"OutboxUrl": c.SQS.Queues.Outbox, "OutboxDeadLetterQueueUrl": c.SQS.Queues.OutboxDLQ,
+			"SenderVersion": version.Version(),
 		}},
 		{Region: destIn, Name: "ChinaReceiver", Outputs: map[string]string{
 			"MailboxUrl": c.endpoints.api + "/", "MailboxApiKeyId": apiKeyID, "TrustParameterName": TrustParameter,
 			"DestinationBucketName": c.Destination.Bucket, "DestinationBucketRegion": c.Destination.Region,
 			"JournalBucketName": JournalBucket,
 			"InboxUrl":          c.SQS.Queues.Inbox, "InboxDeadLetterQueueUrl": c.SQS.Queues.InboxDLQ, "ReceiptsUrl": c.SQS.Queues.Receipts,
+			"ReceiverVersion": version.Version(),
 		}},
 	}
 	if c.options.IAM {

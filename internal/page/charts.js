@@ -51,7 +51,7 @@ const ferry = (() => {
     const bar = uPlot.paths.bars({size: [spec.labels ? 0.7 : 0.9, 60], align: spec.labels ? 0 : 1});
     const every = spec.labels && box.clientWidth < 420 ? 2 : 1;
     return {
-      width: box.clientWidth, height: spec.height || 240, padding: [10, 8, 0, 0],
+      width: box.clientWidth, height: spec.height || 240, padding: [10, 18, 0, 0],
       tzDate: ts => uPlot.tzDate(new Date(ts * 1000), "Etc/UTC"),
       cursor: {drag: {x: false, y: false}, points: {size: 7}},
       legend: {live: true},

@@ -15,7 +15,7 @@ const (
 	maxFaults  = 12
 )
 
-// Figures is what the page shows. Times are Unix seconds, durations seconds.
+// Figures is what the page shows of receipts. Times are Unix seconds, durations seconds.
 type Figures struct {
 	From      int64   `json:"from"`
 	To        int64   `json:"to"`
@@ -106,7 +106,7 @@ func (c *Collection) Figures() Figures {
 			from = began
 		}
 	}
-	axis := newAxis(from, to)
+	axis := newAxis(from, to, 0)
 	f := Figures{
 		From: from.Unix(), To: to.Unix(), Interval: int64(axis.interval.Seconds()), Transfers: len(all),
 		Times: axis.times(), BytesPerSecond: make([]float64, axis.n),
@@ -226,9 +226,14 @@ type axis struct {
 	n        int
 }
 
-func newAxis(from, to time.Time) axis {
+// newAxis divides into at most maxPoints intervals, if that can be, each of them
+// at least so long.
+func newAxis(from, to time.Time, least time.Duration) axis {
 	last := intervals[len(intervals)-1]
 	for _, interval := range intervals {
+		if interval < least {
+			continue
+		}
 		begin := from.Truncate(interval)
 		if n := int(to.Sub(begin)/interval) + 1; n <= maxPoints || interval == last {
 			return axis{begin, interval, n}

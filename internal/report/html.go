@@ -18,13 +18,26 @@ var script string
 
 var layout = template.Must(template.New("report").Parse(document))
 
-// WriteHTML writes the page: one file that needs no other. source says in a few
-// words where the receipts are from.
-func WriteHTML(w io.Writer, f Figures, source string) error {
+// Page is what is drawn. It has receipts or metrics, or both.
+type Page struct {
+	Receipts *Figures
+	Metrics  *Metrics
+	Source   string // in a few words, where all this is from
+	Missing  string // in words, what is not on it that was looked for
+}
+
+// WriteHTML writes the page: one file that needs no other.
+func WriteHTML(w io.Writer, p Page) error {
+	var from, to int64
+	if p.Receipts != nil {
+		from, to = p.Receipts.From, p.Receipts.To
+	} else {
+		from, to = p.Metrics.From, p.Metrics.To
+	}
 	err := layout.Execute(w, map[string]any{
 		"Style": page.Style(), "Script": page.Script() + template.JS(script), //nolint:gosec // embedded
-		"Figures": f, "Source": source,
-		"From": moment(f.From), "To": moment(f.To), "Made": moment(time.Now().Unix()),
+		"Page": p, "Figures": map[string]any{"receipts": p.Receipts, "metrics": p.Metrics},
+		"From": moment(from), "To": moment(to), "Made": moment(time.Now().Unix()),
 	})
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)

@@ -1,5 +1,5 @@
-// Package report draws one page of what became of the transfers of some hours,
-// from the receipts that the courier has logged.
+// Package report draws one page of what became of the transfers of some hours or
+// days, from the receipts that the courier has logged and from metrics.
 package report
 
 import (

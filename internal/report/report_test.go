@@ -229,9 +229,22 @@ func night() *Collection {
 func TestPageInABrowser(t *testing.T) {
 	one := &Collection{}
 	one.Add(Receipt{ID: "1", Outcome: wire.Failed, At: noon, Class: "c", Reason: "r", Key: strings.Repeat("k", 300)})
-	for name, c := range map[string]*Collection{"report": night(), "report-of-one": one} {
-		path := write(t, c)
-		for _, view := range pagetest.Views() {
+	many, few := night().Figures(), one.Figures()
+	metrics := measured(t)
+	for name, tc := range map[string]struct {
+		page   Page
+		copied int
+	}{
+		"report":                    {Page{Receipts: &many, Metrics: metrics, Source: "a test"}, many.Copied},
+		"report-of-one":             {Page{Receipts: &few, Missing: "CloudWatch's metrics are missing: </p><script>"}, few.Copied},
+		"report-of-metrics":         {Page{Metrics: metrics}, metrics.Copied},
+		"report-of-a-closed-border": {Page{Metrics: waiting(t)}, 0},
+	} {
+		path := write(t, tc.page)
+		for i, view := range pagetest.Views() {
+			if name != "report" && i%2 == 1 {
+				continue // its colours are those of the first one
+			}
 			t.Run(name+" "+view.Name, func(t *testing.T) {
 				p := pagetest.Open(t, "file://"+path, view)
 				p.Wait(`document.documentElement.dataset.ready === "yes"`)
@@ -239,7 +252,7 @@ func TestPageInABrowser(t *testing.T) {
 				if got := p.Requests(); len(got) != 1 || got[0] != "file://"+path {
 					t.Errorf("the page asked for %q, want nothing but itself", got)
 				}
-				want := fmt.Sprint(c.Figures().Copied)
+				want := fmt.Sprint(tc.copied)
 				if got := strings.ReplaceAll(pagetest.Eval[string](p, `document.querySelector(".tile dd").firstChild.data`), ",", ""); got != want {
 					t.Errorf("the first tile says %q, want %s", got, want)
 				}
@@ -249,10 +262,10 @@ func TestPageInABrowser(t *testing.T) {
 	}
 }
 
-func write(t *testing.T, c *Collection) string {
+func write(t *testing.T, p Page) string {
 	t.Helper()
 	var page bytes.Buffer
-	if err := WriteHTML(&page, c.Figures(), "the log of a test"); err != nil {
+	if err := WriteHTML(&page, p); err != nil {
 		t.Fatal(err)
 	}
 	path := filepath.Join(t.TempDir(), "report.html")
@@ -263,7 +276,7 @@ func write(t *testing.T, c *Collection) string {
 }
 
 func TestPageIsWholeInItself(t *testing.T) {
-	data, err := os.ReadFile(write(t, night()))
+	data, err := os.ReadFile(write(t, Page{Receipts: new(night().Figures()), Metrics: measured(t)}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -272,7 +285,7 @@ func TestPageIsWholeInItself(t *testing.T) {
 			t.Errorf("the page has %q: it must not ask for anything", reference)
 		}
 	}
-	if err := WriteHTML(failing{}, night().Figures(), ""); err == nil {
+	if err := WriteHTML(failing{}, Page{Receipts: new(night().Figures())}); err == nil {
 		t.Error("got no error of a writer that fails")
 	}
 }

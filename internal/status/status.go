@@ -1,5 +1,5 @@
-// Package status looks at both sides at once: the link, queues, dead letters and
-// alarms. It changes nothing.
+// Package status looks at both sides at once: the link, queues, dead letters,
+// alarms and versions. It changes nothing.
 package status
 
 import (
@@ -20,6 +20,7 @@ import (
 	sqstypes "github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/s3ferry/s3ferry/internal/linking"
+	"github.com/s3ferry/s3ferry/internal/version"
 )
 
 // Health is the verdict over both sides.
@@ -37,11 +38,13 @@ const old = time.Hour
 
 // Report is how both sides stand.
 type Report struct {
-	At     time.Time       `json:"at"`
-	Health Health          `json:"health"`
-	Why    []string        `json:"why,omitempty"` // it is not healthy
-	Link   *linking.Status `json:"link,omitempty"`
-	Sides  []Side          `json:"sides"`
+	At      time.Time       `json:"at"`
+	Version string          `json:"version"` // of the program that asked
+	Health  Health          `json:"health"`
+	Why     []string        `json:"why,omitempty"`   // it is not healthy
+	Notes   []string        `json:"notes,omitempty"` // that do not count against it
+	Link    *linking.Status `json:"link,omitempty"`
+	Sides   []Side          `json:"sides"`
 	// Receipts is nil where nobody keeps them.
 	Receipts *Receipts `json:"receipts,omitempty"`
 }
@@ -53,6 +56,7 @@ type Side struct {
 	Region   string    `json:"region"`
 	Status   string    `json:"status,omitempty"`  // of the stack
 	Deployed time.Time `json:"deployed,omitzero"` // last
+	Version  string    `json:"version,omitempty"` // of s3ferry; "" if its stack does not tell
 	Queues   []Queue   `json:"queues,omitempty"`
 	Alarms   []Alarm   `json:"alarms,omitempty"`   // those that ring
 	Watching int       `json:"watching,omitempty"` // alarms in all
@@ -98,6 +102,7 @@ type Asked struct {
 
 	Name       string
 	Config     aws.Config
+	Version    string // the output that has it
 	Queues     []QueueOutput
 	SQS        SQS
 	CloudWatch CloudWatch
@@ -110,15 +115,37 @@ type QueueOutput struct {
 	DeadLetters  bool
 }
 
-// NewAsked returns a side that a configuration leads to.
-func NewAsked(name string, side linking.Side, cfg aws.Config, queues []QueueOutput) *Asked {
-	return &Asked{Side: side, Name: name, Config: cfg, Queues: queues, SQS: sqs.NewFromConfig(cfg), CloudWatch: cloudwatch.NewFromConfig(cfg)}
+// NewSending returns a sending side that a configuration leads to.
+func NewSending(side linking.Side, cfg aws.Config) *Asked {
+	return newAsked(sending, side, cfg, "SenderVersion", []QueueOutput{
+		{Name: "outbox", Output: "OutboxUrl"}, {Name: "outbox", Output: "OutboxDeadLetterQueueUrl", DeadLetters: true},
+	})
 }
+
+// NewReceiving returns a receiving side that a configuration leads to.
+func NewReceiving(side linking.Side, cfg aws.Config) *Asked {
+	return newAsked(receiving, side, cfg, "ReceiverVersion", []QueueOutput{
+		{Name: "inbox", Output: "InboxUrl"}, {Name: "inbox", Output: "InboxDeadLetterQueueUrl", DeadLetters: true}, {Name: "receipts", Output: "ReceiptsUrl"},
+	})
+}
+
+func newAsked(name string, side linking.Side, cfg aws.Config, versionOutput string, queues []QueueOutput) *Asked {
+	return &Asked{
+		Side: side, Name: name, Config: cfg, Version: versionOutput, Queues: queues,
+		SQS: sqs.NewFromConfig(cfg), CloudWatch: cloudwatch.NewFromConfig(cfg),
+	}
+}
+
+// The names of sides.
+const (
+	sending   = "sending"
+	receiving = "receiving"
+)
 
 // Look asks both sides at once. link tells how the link stands, receipts what
 // became of transfers.
 func Look(ctx context.Context, link func(context.Context) (*linking.Status, error), receipts ReadReceipts, sides ...*Asked) Report {
-	r := Report{At: time.Now().UTC(), Sides: make([]Side, len(sides))}
+	r := Report{At: time.Now().UTC(), Version: version.Version(), Sides: make([]Side, len(sides))}
 	var linkErr, receiptsErr error
 	var wg sync.WaitGroup
 	wg.Go(func() { r.Link, linkErr = link(ctx) })
@@ -140,6 +167,8 @@ func (r *Report) judge(linkErr, receiptsErr error) {
 		}
 		open = append(open, side.why()...)
 	}
+	why, notes := versions(r.Version, r.Sides)
+	open, r.Notes = append(open, why...), notes
 	if r.Link != nil {
 		open = append(open, r.Link.Why...)
 	}
@@ -188,7 +217,7 @@ func (a *Asked) look(ctx context.Context) Side {
 		s.Error = err.Error()
 		return s
 	}
-	s.Status, s.Deployed = stack.Status, stack.Deployed
+	s.Status, s.Deployed, s.Version = stack.Status, stack.Deployed, stack.Outputs[a.Version]
 	s.Queues = make([]Queue, len(a.Queues))
 	errs := make([]error, len(a.Queues)+2)
 	var ages []*float64

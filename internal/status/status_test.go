@@ -64,12 +64,10 @@ func newWorld(t *testing.T) *world {
 	})
 	handler = w.control
 	w.control.PutStack(control.Stack{Region: "us-east-1", Name: "GlobalSender", Status: "UPDATE_COMPLETE", Outputs: map[string]string{
-		"OutboxUrl": w.outbox.URL(), "OutboxDeadLetterQueueUrl": w.letters.URL(),
+		"OutboxUrl": w.outbox.URL(), "OutboxDeadLetterQueueUrl": w.letters.URL(), "SenderVersion": "v1.0.0",
 	}})
 	cfg := aws.Config{Region: "us-east-1", BaseEndpoint: &server.URL, RetryMaxAttempts: 1, Credentials: credentials.NewStaticCredentialsProvider("a", "b", "")}
-	w.asked = status.NewAsked("sending", linking.Side{Profile: "p", Region: "us-east-1", Stack: "GlobalSender"}, cfg, []status.QueueOutput{
-		{Name: "outbox", Output: "OutboxUrl"}, {Name: "outbox", Output: "OutboxDeadLetterQueueUrl", DeadLetters: true},
-	})
+	w.asked = status.NewSending(linking.Side{Profile: "p", Region: "us-east-1", Stack: "GlobalSender"}, cfg)
 	return w
 }
 
@@ -126,6 +124,27 @@ func TestAttention(t *testing.T) {
 		r := w.look(t, tc.why...)
 		if r.Health != status.Attention || len(r.Why) != 1 || r.Why[0] != tc.want {
 			t.Errorf("%s: got %s, %q, want %q", name, r.Health, r.Why, tc.want)
+		}
+	}
+}
+
+// A sender may not be ahead of its receiver, and that one may be ahead.
+func TestVersions(t *testing.T) {
+	for receiver, want := range map[string]status.Health{
+		"v1.0.0": status.Healthy, "v1.1.0": status.Healthy, "": status.Healthy, "v0.9.0": status.Attention,
+	} {
+		w := newWorld(t)
+		outputs := map[string]string{"InboxUrl": w.outbox.URL(), "InboxDeadLetterQueueUrl": w.letters.URL(), "ReceiptsUrl": w.outbox.URL()}
+		if receiver != "" { // a stack of before it told its version
+			outputs["ReceiverVersion"] = receiver
+		}
+		w.control.PutStack(control.Stack{Region: "cn-north-1", Name: "ChinaReceiver", Status: "UPDATE_COMPLETE", Outputs: outputs})
+		cfg := w.asked.Config
+		cfg.Region = "cn-north-1"
+		china := status.NewReceiving(linking.Side{Profile: "p", Region: cfg.Region, Stack: "ChinaReceiver"}, cfg)
+		r := status.Look(t.Context(), func(context.Context) (*linking.Status, error) { return &linking.Status{Linked: true}, nil }, w.receipts, w.asked, china)
+		if r.Health != want || r.Sides[0].Version != "v1.0.0" || r.Sides[1].Version != receiver {
+			t.Errorf("a receiver of %q: got %s, %q, and %+v", receiver, r.Health, r.Why, r.Sides)
 		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 
 	"golang.org/x/mod/module"
 	modzip "golang.org/x/mod/zip"
+
+	"github.com/s3ferry/s3ferry/internal/version"
 )
 
 const (
@@ -36,16 +38,21 @@ func TestAStrangersAppSynthesizes(t *testing.T) {
 		name  string
 		make  func(*testing.T, string) string // returns the app's directory
 		flags []string
+		// version is what the stack says of itself.
+		version string
 	}{
-		{"module cache", c.fromProxy, nil},
-		{"module cache, -trimpath", c.fromProxy, []string{"-trimpath"}},
-		{"replace", c.withReplace, nil},
-		{"workspace", c.inWorkspace, nil},
-		{"vendored", c.vendored, []string{"-trimpath", "-mod=vendor"}},
+		{"module cache", c.fromProxy, nil, c.version},
+		{"module cache, -trimpath", c.fromProxy, []string{"-trimpath"}, c.version},
+		{"replace", c.withReplace, nil, version.Unknown},
+		{"workspace", c.inWorkspace, nil, version.Unknown},
+		{"vendored", c.vendored, []string{"-trimpath", "-mod=vendor"}, c.version},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			app := tc.make(t, program)
-			bundle := c.synth(t, app, tc.flags...)
+			bundle, version := c.synth(t, app, tc.flags...)
+			if version != tc.version {
+				t.Errorf("the receiver says that it is of %q, want %q", version, tc.version)
+			}
 			if info, err := os.Stat(filepath.Join(app, "cdk.out", "asset."+bundle, "bootstrap")); err != nil || info.Size() < 1<<20 {
 				t.Errorf("the bundle holds no function: %v, %v", info, err)
 			}
@@ -61,7 +68,7 @@ func TestAStrangersAppSynthesizes(t *testing.T) {
 			"ReceiverProps{Mailbox: mailbox}", `ReceiverProps{Mailbox: mailbox, Code: awslambda.Code_FromAsset(jsii.String("bundle"), nil)}`,
 			"import (", "import (\n\t\"github.com/aws/aws-cdk-go/awscdk/v2/awslambda\"",
 		).Replace(program))
-		bundle := c.synth(t, app, "-trimpath", "-mod=vendor")
+		bundle, _ := c.synth(t, app, "-trimpath", "-mod=vendor")
 		if _, err := os.Stat(filepath.Join(app, "cdk.out", "asset."+bundle, "bootstrap")); err != nil {
 			t.Error(err)
 		}
@@ -238,9 +245,9 @@ func (c *consumer) init(t *testing.T, dir, program string) string {
 	return dir
 }
 
-// synth runs the app as the CDK CLI would, and returns the asset of the receiver.
-// Only the receiver's stack is bundled.
-func (c *consumer) synth(t *testing.T, app string, flags ...string) string {
+// synth runs the app as the CDK CLI would, and returns the asset of the receiver
+// and its version. Only the receiver's stack is bundled.
+func (c *consumer) synth(t *testing.T, app string, flags ...string) (asset, version string) {
 	t.Helper()
 	c.run(t, app, "go", slices.Concat([]string{"run"}, flags, []string{"."})...)
 	data, err := os.ReadFile(filepath.Join(app, "cdk.out", "China.template.json"))
@@ -248,6 +255,7 @@ func (c *consumer) synth(t *testing.T, app string, flags ...string) string {
 		t.Fatal(err)
 	}
 	var template struct {
+		Outputs   map[string]struct{ Value any }
 		Resources map[string]struct {
 			Type       string
 			Properties struct{ Code struct{ S3Key string } }
@@ -258,11 +266,11 @@ func (c *consumer) synth(t *testing.T, app string, flags ...string) string {
 	}
 	for _, r := range template.Resources {
 		if r.Type == "AWS::Lambda::Function" {
-			return strings.TrimSuffix(r.Properties.Code.S3Key, ".zip")
+			return strings.TrimSuffix(r.Properties.Code.S3Key, ".zip"), fmt.Sprint(template.Outputs["ReceiverVersion"].Value)
 		}
 	}
 	t.Fatal("the stack has no function")
-	return ""
+	return "", ""
 }
 
 // run runs a command in dir, with nothing of how this test was started.

@@ -348,15 +348,15 @@ func testDemo(t *testing.T, args ...string) {
 		t.Fatalf("%v\n%s\n%s", err, out, stderr.String())
 	}
 	var report struct {
-		Objects, Agree, OverwrittenInFlight int
-		Bytes                               int64
-		Differences                         []string
+		Objects, Agree, OverwrittenInFlight, Deleted int
+		Bytes                                        int64
+		Differences                                  []string
 	}
 	if err := json.Unmarshal(out, &report); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	// 30 small ones, an empty one, one overwritten, a large one.
-	if report.Objects != 33 || report.Agree != 33 || len(report.Differences) > 0 || report.OverwrittenInFlight != 1 {
+	// 30 small ones, an empty one, one overwritten, a large one, 5 deleted again.
+	if report.Objects != 38 || report.Agree != 38 || len(report.Differences) > 0 || report.OverwrittenInFlight != 1 || report.Deleted != 5 {
 		t.Errorf("got %s", out)
 	}
 }

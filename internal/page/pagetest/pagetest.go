@@ -208,11 +208,22 @@ func (p *Page) Screenshot(name string) {
 	if dir == "" {
 		return
 	}
-	picture, err := chromedp.Run(p.ctx, chromedp.FullScreenshot(100))
+	p.keep(filepath.Join(dir, name+"-"+p.view.Name+".png"), chromedp.FullScreenshot(100))
+}
+
+// Draw keeps a picture of what is in the window as file.
+func (p *Page) Draw(file string) {
+	p.t.Helper()
+	p.keep(file, chromedp.CaptureScreenshot())
+}
+
+func (p *Page) keep(file string, take chromedp.Action[[]byte]) {
+	p.t.Helper()
+	picture, err := chromedp.Run(p.ctx, take)
 	if err != nil {
 		p.t.Fatalf("%s: take a picture: %v", p.view.Name, err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, name+"-"+p.view.Name+".png"), picture, 0o600); err != nil { //nolint:gosec // whoever runs the test names it
+	if err := os.WriteFile(file, picture, 0o600); err != nil { //nolint:gosec // whoever runs the test names it
 		p.t.Fatal(err)
 	}
 }
