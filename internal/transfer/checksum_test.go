@@ -31,7 +31,7 @@ func TestCRCWithoutAPartIsAnError(t *testing.T) {
 }
 
 func TestPlanStaysWithinTenThousandParts(t *testing.T) {
-	e := New(Options{PartSize: 8 << 20, Memory: 1 << 40})
+	e := New(Options{})
 	rapid.Check(t, func(t *rapid.T) {
 		size := rapid.Int64Range(1, 10_000*5<<30).Draw(t, "size")
 		n, err := e.partSize(size)
@@ -40,7 +40,7 @@ func TestPlanStaysWithinTenThousandParts(t *testing.T) {
 		}
 		parts := cut(size, n)
 		last := parts[len(parts)-1]
-		if len(parts) > maxParts || n%(8<<20) != 0 || n > 5<<30 || last.offset+last.size != size {
+		if len(parts) > DefaultMaxParts || n%(8<<20) != 0 || n > 5<<30 || last.offset+last.size != size {
 			t.Fatalf("%d bytes: %d parts of %d, last %+v", size, len(parts), n, last)
 		}
 	})
@@ -62,7 +62,7 @@ func BenchmarkChecksumOfAPart(b *testing.B) {
 func BenchmarkChecksumCombine(b *testing.B) {
 	for b.Loop() {
 		var sum uint64
-		for range maxParts {
+		for range DefaultMaxParts {
 			sum = computed.combine(sum, 0x0123456789abcdef, DefaultPartSize)
 		}
 	}

@@ -1,6 +1,7 @@
 package transfer_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/md5"
 	"crypto/sha1"
@@ -42,7 +43,11 @@ type fakeS3 struct {
 
 	// before answers a request itself by returning true. It runs unlocked.
 	before func(op string, w http.ResponseWriter, r *http.Request) bool
-	page   int // parts of one ListParts answer
+	early  func(op string, w http.ResponseWriter, r *http.Request) bool // before the body is read
+	page   int                                                          // parts of one ListParts answer
+	naive  bool                                                         // parts are stored as they come, whatever their trailer says
+	lose   func(op string) bool                                         // what is asked is done, but not answered
+	writes map[string]int                                               // of objects, by name
 }
 
 type object struct {
@@ -59,7 +64,7 @@ type pending struct {
 
 func newFakeS3(t *testing.T) *fakeS3 {
 	t.Helper()
-	f := &fakeS3{t: t, objects: map[string]*object{}, uploads: map[string]*pending{}, page: 1000}
+	f := &fakeS3{t: t, objects: map[string]*object{}, uploads: map[string]*pending{}, writes: map[string]int{}, page: 1000}
 	server := httptest.NewServer(f)
 	t.Cleanup(server.Close)
 	f.client = clientOf(server.URL)
@@ -80,6 +85,10 @@ func clientOf(url string) *s3.Client {
 	})
 }
 
+func base64Of(sum uint64) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint64(nil, sum))
+}
+
 // operation names a request as S3 does.
 func operation(r *http.Request) string {
 	q := r.URL.Query()
@@ -94,6 +103,8 @@ func operation(r *http.Request) string {
 		return "Delete"
 	case r.Method == http.MethodGet && q.Has("uploadId"):
 		return "List"
+	case r.Method == http.MethodGet && q.Has("uploads"):
+		return "Uploads"
 	case r.Method == http.MethodPut && q.Has("uploadId"):
 		return "Part"
 	case r.Method == http.MethodPut && q.Has("tagging"):
@@ -115,15 +126,26 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		entry = "journal" + op
 	}
 	f.mu.Lock()
-	f.log = append(f.log, entry)
-	before := f.before
+	if op != "Uploads" { // which only these tests ask for
+		f.log = append(f.log, entry)
+	}
+	before, early, lose := f.before, f.early, f.lose
 	f.mu.Unlock()
+	if early != nil && early(entry, w, r) {
+		return
+	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return // the client went away
 	}
+	body = f.unframe(r, body)
 	if before != nil && before(entry, w, r) {
 		return
+	}
+	if lose != nil && lose(entry) {
+		answerer := w
+		defer hangUp(answerer)
+		w = httptest.NewRecorder()
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -184,6 +206,21 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			Key      string
 			UploadID string `xml:"UploadId"`
 		}{Key: name, UploadID: id})
+	case "Uploads":
+		type listed struct {
+			Key      string
+			UploadID string `xml:"UploadId"`
+		}
+		out := struct {
+			XMLName xml.Name `xml:"ListMultipartUploadsResult"`
+			Upload  []listed
+		}{}
+		for id, u := range f.uploads {
+			if key, ok := strings.CutPrefix(u.name, strings.TrimSuffix(name, "/")+"/"); ok {
+				out.Upload = append(out.Upload, listed{key, id})
+			}
+		}
+		reply(w, out)
 	default:
 		f.multipart(op, w, r, name, body)
 	}
@@ -206,12 +243,13 @@ func (f *fakeS3) multipart(op string, w http.ResponseWriter, r *http.Request, na
 		if r.Header.Get("X-Amz-Checksum-"+algorithm) == "" {
 			f.t.Errorf("part without %s: %v", algorithm, r.Header)
 		}
-		if !f.checksum(w, r.Header, body) {
+		if !f.naive && !f.checksum(w, r.Header, body) {
 			return
 		}
 		n, _ := strconv.Atoi(q.Get("partNumber"))
 		u.parts[n] = object{body: body, etag: md5ETag(body)}
 		w.Header().Set("ETag", md5ETag(body))
+		w.Header().Set("X-Amz-Checksum-"+algorithm, sumOf(algorithm, body))
 	case "List":
 		marker, _ := strconv.Atoi(q.Get("part-number-marker"))
 		type listed struct {
@@ -306,7 +344,32 @@ func (f *fakeS3) keep(w http.ResponseWriter, name string, header http.Header, bo
 	f.next++
 	o := &object{body: body, header: kept, etag: fmt.Sprintf(`"%s-%d"`, strings.Trim(md5ETag(body), `"`), f.next)}
 	f.objects[name] = o
+	f.writes[name]++
 	w.Header().Set("ETag", o.etag)
+}
+
+// unframe returns what is in a body with a trailer, whose checksum it puts among
+// the headers.
+func (f *fakeS3) unframe(r *http.Request, body []byte) []byte {
+	if r.Header.Get("X-Amz-Content-Sha256") != "STREAMING-UNSIGNED-PAYLOAD-TRAILER" {
+		return body
+	}
+	head, rest, _ := bytes.Cut(body, []byte("\r\n"))
+	size, err := strconv.ParseInt(string(head), 16, 64)
+	if err != nil || size > int64(len(rest)) || r.Header.Get("X-Amz-Decoded-Content-Length") != strconv.FormatInt(size, 10) {
+		f.t.Errorf("body with a trailer: chunk of %q, decoded length %q, %d bytes", head, r.Header.Get("X-Amz-Decoded-Content-Length"), len(rest))
+		return body
+	}
+	name, value, _ := strings.Cut(string(rest[size:]), ":")
+	name, isLast := strings.CutPrefix(name, "\r\n0\r\n")
+	value, isWhole := strings.CutSuffix(value, "\r\n\r\n")
+	if !isLast || !isWhole || name != r.Header.Get("X-Amz-Trailer") || r.Header.Get("Content-Encoding") != "aws-chunked" {
+		f.t.Errorf("body with a trailer: %q, headers %v", rest[size:], r.Header)
+	}
+	r.Header.Set(name, value)
+	r.Header.Del("Content-Encoding")
+	r.Header.Set("X-Amz-Content-Sha256", "UNSIGNED-PAYLOAD")
+	return rest[:size]
 }
 
 // condition enforces If-Match and If-None-Match of a write.
@@ -434,7 +497,14 @@ func (f *fakeS3) tag(name string, tags map[string]string) bool {
 	return true
 }
 
-// names lists what is in a bucket, and pendings the uploads under way.
+// meet is hook for what comes before the body of a request.
+func (f *fakeS3) meet(early func(op string, w http.ResponseWriter, r *http.Request) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.early = early
+}
+
+// names lists what is in a bucket, and pendings counts the uploads under way.
 func (f *fakeS3) names(bucket string) []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -449,9 +519,38 @@ func (f *fakeS3) names(bucket string) []string {
 }
 
 func (f *fakeS3) pendings() int {
+	f.t.Helper()
+	out, err := f.client.ListMultipartUploads(context.WithoutCancel(f.t.Context()), &s3.ListMultipartUploadsInput{Bucket: aws.String(bucket)})
+	if err != nil {
+		f.t.Errorf("list uploads: %v", err)
+		return -1
+	}
+	return len(out.Uploads)
+}
+
+// stored returns how many parts of uploads there are.
+func (f *fakeS3) stored() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return len(f.uploads)
+	n := 0
+	for _, u := range f.uploads {
+		n += len(u.parts)
+	}
+	return n
+}
+
+// written returns how often an object was written.
+func (f *fakeS3) written(name string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.writes[name]
+}
+
+// losing lets answers get lost after what was asked is done.
+func (f *fakeS3) losing(lose func(op string) bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lose = lose
 }
 
 func unescapeTags(t *testing.T, s string) map[string]string {

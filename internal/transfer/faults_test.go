@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -132,22 +134,35 @@ func (p *post) once(t *wire.Transfer, segment int) error {
 	return nil
 }
 
-// whole expects the object, told of, and nothing left but uploads that their
-// creator could not tell of.
+// whole expects the object, told of, written once, and nothing left but uploads
+// whose ID nobody was told.
 func (p *post) whole(orphans int) {
 	p.Helper()
 	o := p.dst.get(bucket + "/" + testKey)
 	if o == nil || string(o.body) != string(p.src.body) {
 		p.Fatal("the object has not arrived whole")
 	}
+	if n := p.dst.written(bucket + "/" + testKey); n != 1 {
+		p.Errorf("it was written %d times", n)
+	}
 	if !slices.Contains(p.receipts, wire.Copied) && !slices.Contains(p.receipts, wire.Skipped) {
 		p.Errorf("told: %v", p.receipts)
 	}
+	p.nothingLeft(orphans)
+}
+
+func (p *post) nothingLeft(orphans int) {
+	p.Helper()
 	if n := p.dst.pendings(); n > orphans {
-		p.Errorf("%d uploads left", n)
+		p.Errorf("%d uploads left, want at most %d", n, orphans)
 	}
 	for _, name := range p.dst.names(journalBucket) {
-		p.Errorf("journal entry %s left", name)
+		if strings.HasPrefix(name, "uploads/") {
+			p.Errorf("journal entry %s left", name)
+		}
+	}
+	if got := p.engine.Lent(); got != 0 {
+		p.Errorf("%d bytes of buffers were not given back", got)
 	}
 }
 
@@ -159,49 +174,266 @@ func hangUp(w http.ResponseWriter) {
 	}
 }
 
-// Every phase meets every fault, again and again: more often than one delivery
-// tries.
-func TestFaultsOfEveryPhase(t *testing.T) {
-	faults := map[string]func(http.ResponseWriter){
-		"500":     func(w http.ResponseWriter) { refuse(w, 500, "InternalError") },
-		"503":     func(w http.ResponseWriter) { refuse(w, 503, "SlowDown") },
-		"timeout": func(w http.ResponseWriter) { refuse(w, 400, "RequestTimeout") },
-		"reset":   hangUp,
+// way is how an object can be carried, and what is asked of the destination then.
+type way struct {
+	size    int
+	older   bool // an older event's object is there
+	options []func(*transfer.Options)
+	phases  []string
+}
+
+var (
+	ofLarge = []string{"Head", "journalGet", "Create", "journalPut", "List", "Part", "Complete", "journalDelete"}
+
+	ways = map[string]way{
+		"small":           {size: 700, phases: []string{"Put"}},
+		"small over":      {size: 700, older: true, phases: []string{"Put", "Head", "journalPut", "journalGet"}},
+		"small, deletes":  {size: 700, options: []func(*transfer.Options){withDeletes}, phases: []string{"Put", "journalGet"}},
+		"whole":           {size: 7500, phases: ofLarge},
+		"whole, deletes":  {size: 7500, options: []func(*transfer.Options){withDeletes}, phases: []string{"journalGet"}},
+		"in segments":     {size: 7500, options: []func(*transfer.Options){inSegments}, phases: ofLarge},
+		"over, segments":  {size: 7500, older: true, options: []func(*transfer.Options){inSegments}, phases: ofLarge},
+		"streamed":        {size: 20_000, options: []func(*transfer.Options){streamed, ofTwoParts}, phases: ofLarge},
+		"streamed, whole": {size: 20_000, options: []func(*transfer.Options){streamed}, phases: ofLarge},
 	}
-	for _, mode := range []string{"whole", "in segments"} {
-		for _, phase := range []string{"Head", "journalGet", "Create", "journalPut", "List", "Part", "Complete", "journalDelete", "source"} {
-			for name, fail := range faults {
-				t.Run(fmt.Sprintf("%s, %s, %s", mode, phase, name), func(t *testing.T) {
-					var options []func(*transfer.Options)
-					if mode == "in segments" {
-						options = append(options, inSegments)
+)
+
+func ofTwoParts(o *transfer.Options) { o.SegmentSize = 10_000 }
+
+func (w way) newPost(t *testing.T) *post {
+	t.Helper()
+	p := newPost(t, w.size, w.options...)
+	w.prepare(p.ferry)
+	return p
+}
+
+func (w way) prepare(f *ferry) {
+	if w.older {
+		f.dst.put(bucket+"/"+testKey, []byte("before"), map[string]string{transfer.MetaSequencer: "0F"})
+		clear(f.dst.writes)
+	}
+}
+
+// isLarge reports whether there is an upload.
+func (w way) isLarge() bool { return w.size > partSize }
+
+// A fault either keeps a request from being done, or only its answer.
+var faults = map[string]func(http.ResponseWriter){
+	"500":     func(w http.ResponseWriter) { refuse(w, 500, "InternalError") },
+	"503":     func(w http.ResponseWriter) { refuse(w, 503, "SlowDown") },
+	"timeout": func(w http.ResponseWriter) { refuse(w, 400, "RequestTimeout") },
+	"reset":   hangUp,
+	"lost":    nil, // the answer
+}
+
+// failing lets n requests of a phase meet a fault, and returns how many have not.
+func (p *post) failing(phase, fault string, n int) (left func() int) {
+	var mu sync.Mutex
+	hit := func(is bool) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		is = is && n > 0
+		if is {
+			n--
+		}
+		return is
+	}
+	left = func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return n
+	}
+	fail := faults[fault]
+	switch {
+	case phase == "source" && fail == nil:
+		fail = hangUp // it acts on nothing
+		fallthrough
+	case phase == "source":
+		p.src.misbehave = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
+			is := hit(true)
+			if is {
+				fail(w)
+			}
+			return is
+		}
+	case fail == nil:
+		p.dst.losing(func(op string) bool { return hit(op == phase) })
+	default:
+		p.dst.hook(func(op string, w http.ResponseWriter, _ *http.Request) bool {
+			is := hit(op == phase)
+			if is {
+				fail(w)
+			}
+			return is
+		})
+	}
+	return left
+}
+
+// Every phase meets every fault, again and again: more often than one delivery
+// tries. Only a lost answer to Create leaves uploads, since it had their IDs.
+func TestFaultsOfEveryPhase(t *testing.T) {
+	for way, tc := range ways {
+		for _, phase := range append([]string{"source"}, tc.phases...) {
+			for fault := range faults {
+				t.Run(fmt.Sprintf("%s, %s, %s", way, phase, fault), func(t *testing.T) {
+					p := tc.newPost(t)
+					const many = 14
+					n := many
+					if fault == "lost" {
+						n = 3 // what was done is not asked for again
 					}
-					p := newPost(t, 7500, options...)
-					left := 14
-					var mu sync.Mutex
-					failing := func(w http.ResponseWriter, hit bool) bool {
-						mu.Lock()
-						hit = hit && left > 0
-						if hit {
-							left--
-						}
-						mu.Unlock()
-						if hit {
-							fail(w)
-						}
-						return hit
-					}
-					p.dst.hook(func(op string, w http.ResponseWriter, _ *http.Request) bool { return failing(w, op == phase) })
-					p.src.misbehave = func(_ int, w http.ResponseWriter, _ *http.Request) bool {
-						return failing(w, phase == "source")
-					}
+					left := p.failing(phase, fault, n)
 					p.drain(p.transfer(withChecksum(p.ferry, "CRC64NVME")))
-					p.whole(0)
-					if left > 0 {
-						t.Errorf("%d faults have not happened", left)
+					orphans := 0
+					if phase == "Create" && fault == "lost" {
+						orphans = n
+					}
+					p.whole(orphans)
+					if left() > 0 && (fault != "lost" || left() == n) {
+						t.Errorf("%d faults have not happened", left())
 					}
 				})
 			}
+		}
+	}
+}
+
+// What ends a transfer early aborts its upload, whatever that meets.
+func TestFaultsOfTheEnd(t *testing.T) {
+	for way, tc := range ways {
+		if !tc.isLarge() {
+			continue
+		}
+		phases := []string{"Abort", "journalDelete", "journalGet"}
+		if strings.Contains(way, "segments") {
+			phases = append(phases, "journalPut") // segments agree there on who tells
+		}
+		for _, phase := range phases {
+			for fault := range faults {
+				t.Run(fmt.Sprintf("%s, %s, %s", way, phase, fault), func(t *testing.T) {
+					p := tc.newPost(t)
+					const half = 5
+					var once sync.Once
+					left := func() int { return 10 }
+					p.src.misbehave = func(n int, w http.ResponseWriter, _ *http.Request) bool {
+						if n < half {
+							return false
+						}
+						once.Do(func() { left = p.failing(phase, fault, 10) })
+						refuse(w, 404, "NoSuchKey")
+						return true
+					}
+					p.drain(p.transfer())
+					if !slices.Contains(p.receipts, wire.Gone) {
+						t.Errorf("told: %v", p.receipts)
+					}
+					if n := p.dst.written(bucket + "/" + testKey); n != 0 {
+						t.Errorf("written %d times", n)
+					}
+					p.nothingLeft(0)
+					if left() == 10 {
+						t.Error("no fault has happened")
+					}
+				})
+			}
+		}
+	}
+}
+
+// The URL dies half-way, and again half-way through what is left.
+func TestURLsThatExpireHalfWay(t *testing.T) {
+	for way, tc := range ways {
+		t.Run(way, func(t *testing.T) {
+			p := tc.newPost(t)
+			var mu sync.Mutex
+			alive := map[string]int{"topsecret": 6, "b": 3} // requests
+			p.src.misbehave = func(_ int, w http.ResponseWriter, r *http.Request) bool {
+				mu.Lock()
+				defer mu.Unlock()
+				signature := r.URL.Query().Get("X-Amz-Signature")
+				left, mortal := alive[signature]
+				if !mortal {
+					return false
+				}
+				if left > 0 {
+					alive[signature]--
+					return false
+				}
+				w.WriteHeader(http.StatusForbidden)
+				_, _ = fmt.Fprint(w, "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>")
+				return true
+			}
+			d := p.transfer(withChecksum(p.ferry, "CRC32"))
+			for _, signature := range []string{"topsecret", "b", "c"} {
+				p.drain(again(d, signature))
+				if p.receipts[len(p.receipts)-1] != wire.Expired {
+					break
+				}
+				p.inbox = append(p.inbox, transfer.Whole)
+			}
+			p.whole(0)
+		})
+	}
+}
+
+// Every message comes twice, and two workers have one at the same time.
+func TestEveryMessageTwice(t *testing.T) {
+	for way, tc := range ways {
+		for _, workers := range []int{1, 2, 4} {
+			t.Run(fmt.Sprintf("%s, %d workers", way, workers), func(t *testing.T) {
+				f := newFerry(t, tc.size, tc.options...)
+				tc.prepare(f)
+				d := f.transfer(withChecksum(f, "CRC64NVME"))
+				inbox := make(chan int, 1000)
+				var under sync.WaitGroup
+				send := func(n int) {
+					under.Add(2)
+					inbox <- n
+					inbox <- n
+				}
+				send(transfer.Whole)
+				var mu sync.Mutex
+				outcomes := map[wire.Outcome]int{}
+				for range workers {
+					engine := f.newEngine(tc.options...)
+					go func() {
+						for n := range inbox {
+							carried := *d
+							var r transfer.Result
+							var err error
+							if n == transfer.Whole {
+								r, err = engine.Put(t.Context(), &carried, false)
+							} else {
+								r, err = engine.PutSegment(t.Context(), &carried, n)
+							}
+							if err == nil && r.Told != nil {
+								err = r.Told(t.Context())
+							}
+							if err != nil { // it comes again, once
+								if fault.IsPermanent(err) {
+									t.Errorf("message %d: %v", n, err)
+								}
+								under.Add(1)
+								inbox <- n
+							}
+							for _, segment := range r.Segments {
+								send(segment)
+							}
+							mu.Lock()
+							outcomes[r.Outcome]++
+							mu.Unlock()
+							under.Done()
+						}
+					}()
+				}
+				under.Wait()
+				close(inbox)
+				f.arrived()
+				if n := f.dst.written(bucket + "/" + testKey); n != 1 || outcomes[wire.Copied] > 1 {
+					t.Errorf("written %d times, told %v", n, outcomes)
+				}
+			})
 		}
 	}
 }
@@ -235,21 +467,32 @@ func TestOutageOfTheDestination(t *testing.T) {
 // request having taken effect.
 func TestKilledAtRandomPoints(t *testing.T) {
 	rng := rand.New(rand.NewPCG(7, 7))
-	for range 50 {
-		killAt := rng.IntN(60)
-		size := 5500 + rng.IntN(4000)
-		t.Run(fmt.Sprintf("request %d of %d bytes", killAt, size), func(t *testing.T) {
-			p := newPost(t, size, inSegments)
-			p.restart(killAt)
-			p.drain(p.transfer(withChecksum(p.ferry, "CRC32C")))
-			// Only who is killed between creating an upload and entering it into
-			// the journal leaves it.
-			creating := killAt < 4
-			if creating {
-				p.whole(1)
-			} else {
-				p.whole(0)
-			}
-		})
+	for _, way := range slices.Sorted(maps.Keys(ways)) {
+		tc := ways[way]
+		requests := 60
+		switch {
+		case !tc.isLarge():
+			requests = 10
+		case tc.size > 10_000:
+			requests = 130
+		}
+		for range 50 {
+			killAt := rng.IntN(requests)
+			size := tc.size - rng.IntN(tc.size/3)
+			t.Run(fmt.Sprintf("%s, request %d of %d bytes", way, killAt, size), func(t *testing.T) {
+				p := newPost(t, size, tc.options...)
+				tc.prepare(p.ferry)
+				p.restart(killAt)
+				p.drain(p.transfer(withChecksum(p.ferry, "CRC32C")))
+				// Only who is killed between creating an upload and entering it into
+				// the journal leaves it.
+				creating := killAt < 4
+				if creating {
+					p.whole(1)
+				} else {
+					p.whole(0)
+				}
+			})
+		}
 	}
 }

@@ -34,7 +34,7 @@ var errHedged = errors.New("another connection was faster")
 // pullHedged is pullSpan for a range that hedgeAll may help.
 func (f *filler) pullHedged(pulls context.Context, offset int64, buf []byte) error {
 	ctx, cancel := context.WithCancelCause(pulls)
-	h := &hedged{span: span{offset: offset, buf: buf}, began: time.Now(), ctx: ctx, cancel: cancel}
+	h := &hedged{span: span{offset: offset, buf: buf, came: &f.came}, began: time.Now(), ctx: ctx, cancel: cancel}
 	f.mu.Lock()
 	f.running[h] = struct{}{}
 	f.mu.Unlock()

@@ -89,10 +89,20 @@ func (j *job) fill(ctx, work context.Context, u *upload, parts []part) error {
 	defer stop(nil)
 	f := &filler{job: j, upload: u, stop: stop, running: map[*hedged]struct{}{}}
 	for _, p := range missing {
-		f.left += p.size
+		f.left.Add(p.size)
 	}
+	draining, drained := context.WithCancel(pulls)
+	var hedges sync.WaitGroup
+	hedge := sync.OnceFunc(func() { hedges.Go(func() { f.hedgeAll(draining) }) })
 	var group errgroup.Group // without its context: parts that were pulled are stored whatever befalls the others
 	for _, p := range missing {
+		if f.streams(p) {
+			hedge() // a late range holds up all that come after it
+			if !f.startStream(ctx, pulls, p, &group) {
+				break
+			}
+			continue
+		}
 		buf, err := j.memory.take(pulls, p.size)
 		if err != nil {
 			group.Go(func() error { return err })
@@ -111,13 +121,13 @@ func (j *job) fill(ctx, work context.Context, u *upload, parts []part) error {
 			return f.settle(f.bring(ctx, pulls, p, buf))
 		})
 	}
-	// The last ranges decide when it ends.
-	draining, drained := context.WithCancel(pulls)
-	var hedges sync.WaitGroup
-	hedges.Go(func() { f.hedgeAll(draining) })
+	hedge() // the last ranges decide when it ends
 	err := group.Wait()
 	drained()
 	hedges.Wait()
+	if err == nil && f.short {
+		return errNoTime
+	}
 	return err
 }
 
@@ -129,7 +139,10 @@ type filler struct {
 	upload *upload
 	stop   context.CancelCauseFunc // ends all pulls
 	halt   atomic.Bool             // no further part is begun
-	left   int64                   // bytes that no range was opened for
+	short  bool                    // of time: parts were left for another delivery
+	rate   float64                 // bytes a second of the last streamed part; 0 until there was one
+	came   atomic.Int64            // bytes that were pulled
+	left   atomic.Int64            // bytes that no range was opened for
 
 	mu      sync.Mutex // guards upload.done, finished and remaining too
 	running map[*hedged]struct{}
@@ -144,11 +157,11 @@ func (f *filler) open(pulls context.Context, p part, buf []byte) *errgroup.Group
 			ranges.Go(func() error { return err })
 			break
 		}
-		size := f.rangeSize(p.size-from, f.left)
+		size := f.rangeSize(p.size-from, f.left.Load())
 		offset, into := p.offset+from, buf[from:from+size]
 		ranges.Go(func() error { return f.settle(f.pullHedged(pulls, offset, into)) })
 		from += size
-		f.left -= size
+		f.left.Add(-size)
 	}
 	return &ranges
 }
@@ -158,7 +171,7 @@ func (f *filler) open(pulls context.Context, p part, buf []byte) *errgroup.Group
 // outlives its URL.
 func (f *filler) settle(err error) error {
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, errCut):
 	case isFinal(err):
 		f.stop(err)
 	default:

@@ -2,9 +2,16 @@ package transfer
 
 import "github.com/s3ferry/s3ferry/internal/fault"
 
-// maxParts is S3's limit.
+// S3's limits on a multipart upload.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
-const maxParts = 10_000
+const (
+	DefaultMaxParts = 10_000
+	maxPartSize     = 5 << 30 // bytes
+)
+
+// classTooLarge is the fault class of an object that no 10,000 parts make up, and
+// that S3 therefore cannot hold: permanent.
+const classTooLarge = "object-too-large"
 
 // part is a run of bytes of an object.
 type part struct {
@@ -14,23 +21,22 @@ type part struct {
 }
 
 // partSize returns the bytes of all but the last part of an object: the wanted
-// size, or the smallest multiple of it that makes no more than 10,000 parts.
+// size, or the smallest multiple of it that makes no more than MaxParts parts.
 func (e *Engine) partSize(size int64) (int64, error) {
-	least := (size + maxParts - 1) / maxParts
-	n := (least + e.PartSize - 1) / e.PartSize * e.PartSize
-	n = max(n, e.PartSize)
-	if n > e.Memory {
-		return 0, fault.Permanentf("memory-budget", "object of %d bytes: its parts of %d bytes don't fit into the memory budget, expected at least that, got %d",
-			size, n, e.Memory)
+	most := int64(e.MaxParts)
+	least := (size + most - 1) / most
+	if least > maxPartSize {
+		return 0, fault.Permanentf(classTooLarge, "object: got %d bytes, expected at most %d", size, most*maxPartSize)
 	}
-	return n, nil
+	n := (least + e.PartSize - 1) / e.PartSize * e.PartSize
+	return min(max(n, e.PartSize), maxPartSize), nil
 }
 
 // cut returns the parts of an object of size bytes.
 func cut(size, partSize int64) []part {
 	parts := make([]part, 0, (size+partSize-1)/partSize)
 	for offset := int64(0); offset < size; offset += partSize {
-		parts = append(parts, part{int32(len(parts) + 1), offset, min(partSize, size-offset)}) //nolint:gosec // at most 10,000
+		parts = append(parts, part{int32(len(parts) + 1), offset, min(partSize, size-offset)}) //nolint:gosec // at most MaxParts
 	}
 	return parts
 }

@@ -32,7 +32,8 @@ func (s setback) Unwrap() error { return s.err }
 type span struct {
 	offset int64
 	buf    []byte
-	have   atomic.Int64 // bytes that came; they are at the front of buf
+	have   atomic.Int64  // bytes that came; they are at the front of buf
+	came   *atomic.Int64 // counts them too, if it is not nil
 }
 
 // pull fills buf with the source's bytes from offset on: in one request where
@@ -200,6 +201,9 @@ type counted struct {
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.s.have.Add(int64(n))
+	if c.s.came != nil {
+		c.s.came.Add(int64(n))
+	}
 	c.d.read.Add(int64(n))
 	c.l.add(n)
 	return n, err

@@ -36,7 +36,8 @@ var (
 // them with a newer version after it. Every call of every delivery, to either S3
 // or to the queues, happens by itself, in an order that is drawn. Messages are
 // delivered twice, and while another delivery of them is under way; deliveries
-// are killed between any two calls; calls fail, some of them after they took
+// are killed between any two calls; in a quarter of the schedules parts are streamed;
+// calls fail, some of them after they took
 // effect, or all of them for 30 s; URLs expire in the middle and are signed again
 // when that was told.
 //
@@ -124,7 +125,7 @@ func (w *segmentsWorld) send(e *edition) {
 }
 
 func (w *segmentsWorld) run(t *testing.T) {
-	engine := transfer.New(transfer.Options{
+	options := transfer.Options{
 		S3: w, Bucket: "destination", Journal: journal.New(w, "journal"), HTTP: &http.Client{Transport: w},
 		Connections: 3, PartSize: 8, SegmentSize: 16, Memory: 64, Attempts: 2, Backoff: time.Millisecond, MaxBackoff: time.Second,
 		Now: func() time.Time {
@@ -132,7 +133,11 @@ func (w *segmentsWorld) run(t *testing.T) {
 			defer w.mu.Unlock()
 			return w.clock
 		},
-	})
+	}
+	if w.rng.IntN(4) == 0 { // parts that are streamed
+		options.PartSize, options.MaxParts, options.Memory = 4, 4, 16
+	}
+	engine := transfer.New(options)
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
 	var under []*delivery

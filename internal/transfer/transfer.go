@@ -44,10 +44,11 @@ type Options struct {
 	Mapping Mapping
 
 	Connections int   // GETs under way at once, over all transfers: at most, where more make it faster
-	PartSize    int64 // bytes; an object up to this is small. Grown where 10,000 parts would not do
+	PartSize    int64 // bytes; an object up to this is small. Grown where MaxParts would not do
+	MaxParts    int   // of an upload
 	SegmentSize int64 // bytes; a larger object is cut into segments of about this, whole parts each
 	RangeSize   int64 // bytes of one GET at most: a larger part is pulled in several, over as many connections
-	Memory      int64 // bytes of part buffers, over all transfers; at least one part
+	Memory      int64 // bytes of buffers, over all transfers. A part of more than half of it is streamed
 
 	Attempts    int           // of one range in a row that bring next to nothing
 	Backoff     time.Duration // longest wait before the second attempt; doubles from there
@@ -74,6 +75,7 @@ type Options struct {
 func (o Options) resolve() Options {
 	o.Connections = or(o.Connections, DefaultConnections)
 	o.PartSize = or(o.PartSize, DefaultPartSize)
+	o.MaxParts = or(o.MaxParts, DefaultMaxParts)
 	o.SegmentSize = or(o.SegmentSize, DefaultSegmentSize)
 	o.RangeSize = or(o.RangeSize, DefaultRangeSize)
 	o.Memory = or(o.Memory, DefaultMemory)
@@ -218,6 +220,9 @@ func (j *job) result(ctx, work context.Context, verified wire.Verified, err erro
 	}
 	if work.Err() != nil && !fault.IsPermanent(err) {
 		return r, &Unfinished{Parts: j.finished, Remaining: j.remaining, Err: context.Cause(work)}
+	}
+	if errors.Is(err, errNoTime) {
+		return r, &Unfinished{Parts: j.finished, Remaining: j.remaining, Err: errNoTime}
 	}
 	return r, fmt.Errorf("put %q: %w", j.t.Source.Key, err)
 }

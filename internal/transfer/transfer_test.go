@@ -508,9 +508,9 @@ func TestPartsGrowAndAreThenPulledInRanges(t *testing.T) {
 	}
 }
 
-func TestPartsBeyondTheMemoryBudgetArePermanent(t *testing.T) {
+func TestAnObjectThatS3CannotHoldIsPermanent(t *testing.T) {
 	f := newFerry(t, 2000)
-	f.fail(f.transfer(func(t *wire.Transfer) { t.Source.Size = 10_000*16*partSize + 1 }), "memory-budget", true)
+	f.fail(f.transfer(func(t *wire.Transfer) { t.Source.Size = 10_000*5<<30 + 1 }), "object-too-large", true)
 	f.clean()
 }
 

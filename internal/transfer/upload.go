@@ -98,13 +98,9 @@ func (j *job) begin(ctx context.Context, old *journal.Upload) (*upload, error) {
 // adopt checks that an upload from the journal can be worked on here.
 func (j *job) adopt(held *journal.Upload) (*upload, error) {
 	c, ok := crcs[types.ChecksumAlgorithm(held.Algorithm)]
-	if !ok || (j.t.Source.Size-1)/held.PartSize >= maxParts {
+	if !ok || (j.t.Source.Size-1)/held.PartSize >= int64(j.MaxParts) {
 		return nil, fault.Permanentf(journal.ClassCorrupt, "read journal entry of %s: got algorithm %q and part size %d, expected a CRC and at most %d parts",
-			held.Transfer, held.Algorithm, held.PartSize, maxParts)
-	}
-	if held.PartSize > j.Memory {
-		return nil, fault.Permanentf("memory-budget", "resume upload %s: its parts of %d bytes don't fit into the memory budget, expected at least that, got %d",
-			held.ID, held.PartSize, j.Memory)
+			held.Transfer, held.Algorithm, held.PartSize, j.MaxParts)
 	}
 	return &upload{Upload: held, crc: c, parts: cut(j.t.Source.Size, held.PartSize), done: map[int32]donePart{}}, nil
 }

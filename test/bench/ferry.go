@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -64,13 +65,15 @@ func ferry(ctx context.Context, b *bench, j job) (u usage, err error) {
 		return usage{}, err
 	}
 	defer logs.Close()
+	printed := &lockedFile{File: logs}
 	host := lambda.NewHost(lambda.Function{
 		Name: localcloud.Receiver, Binary: filepath.Join(b.functions, localcloud.Receiver), Env: p.environment(b, j),
 		Region: destinationRegion, Account: account, Timeout: timeout, MemoryMiB: memoryMiB,
-		Concurrency: j.Parallel, Logs: &lockedFile{File: logs},
+		Concurrency: j.Parallel, Logs: printed,
 	})
+	function := &strict{Host: host, failed: make(chan error, 1)}
 	mapping := lambda.Mapping{
-		Queue: p.inbox, Function: host, Region: destinationRegion, Concurrency: j.Parallel,
+		Queue: p.inbox, Function: function, Region: destinationRegion, Concurrency: j.Parallel,
 		Log: slog.New(slog.NewJSONHandler(logs, nil)),
 	}
 	m := startMeter(ctx, host.PIDs)
@@ -80,6 +83,8 @@ func ferry(ctx context.Context, b *bench, j job) (u usage, err error) {
 	polling.Go(func() { mapping.Run(polls) })
 	select {
 	case <-p.done:
+	case failed := <-function.failed:
+		err = fmt.Errorf("%w: %w\n%s", errReceiver, failed, printed.last())
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
@@ -92,6 +97,27 @@ func ferry(ctx context.Context, b *bench, j job) (u usage, err error) {
 		err = cmp.Or(err, fmt.Errorf("not every object was copied: %s", failed))
 	}
 	return u, err
+}
+
+// errReceiver is the error of a run whose receiver did not start, or has crashed.
+var errReceiver = errors.New("the receiver failed")
+
+// strict tells of the first invocation that fails: the queue would hide its
+// messages for longer than a run lasts.
+type strict struct {
+	*lambda.Host
+	failed chan error // takes one
+}
+
+func (s *strict) Invoke(ctx context.Context, payload []byte) ([]byte, error) {
+	out, err := s.Host.Invoke(ctx, payload)
+	if err != nil {
+		select {
+		case s.failed <- err:
+		default:
+		}
+	}
+	return out, err
 }
 
 func newTrust(source store) (wire.SigningKey, []byte, error) {
@@ -216,14 +242,18 @@ func (p *plane) failed() string {
 }
 
 func (p *plane) environment(b *bench, j job) map[string]string {
-	env := envcfg.Encode(&envcfg.Receiver{
+	receiver := envcfg.Receiver{
 		Name:     "Bench",
 		InboxURL: p.inbox.URL(), InboxDLQURL: p.deadLetter.URL(), ReceiptsURL: p.report.URL(),
 		TrustParameter: trustParameter, DestinationBucket: destinationBucket, JournalBucket: journalBucket,
 		Connections: b.connections, PartSize: envcfg.DefaultPartSize, SegmentSize: b.segmentSize, MemoryMiB: envcfg.DefaultMemoryBudgetMiB,
 		InboxReceives:      receives,
 		TestSourceEndpoint: strings.TrimSuffix(j.Link.Endpoint, "/"),
-	})
+	}
+	if b.memory > 0 {
+		receiver.MemoryMiB = b.memory
+	}
+	env := envcfg.Encode(&receiver)
 	maps.Copy(env, map[string]string{
 		"AWS_ACCESS_KEY_ID": j.Destination.AccessKeyID, "AWS_SECRET_ACCESS_KEY": j.Destination.SecretAccessKey,
 		"AWS_ENDPOINT_URL_S3": j.Destination.Endpoint, "AWS_ENDPOINT_URL_SQS": p.endpoint, "AWS_ENDPOINT_URL_SSM": p.endpoint,
@@ -231,14 +261,24 @@ func (p *plane) environment(b *bench, j job) map[string]string {
 	return env
 }
 
-// lockedFile makes a file safe for several functions.
+// lockedFile makes a file safe for several functions, and remembers its end.
 type lockedFile struct {
 	mu sync.Mutex
 	*os.File
+	end []byte
 }
 
 func (f *lockedFile) Write(p []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	const most = 2 * kiB
+	f.end = append(f.end, p...)
+	f.end = f.end[max(0, len(f.end)-most):]
 	return f.File.Write(p)
+}
+
+func (f *lockedFile) last() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return string(f.end)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/base64"
 	"encoding/binary"
@@ -33,10 +34,13 @@ const (
 	holesBlock = 64 * kiB
 )
 
-// measureHoles carries a share of 100 GiB in 200 segments.
+// measureHoles carries a share of 100 GiB in 200 segments, or in fewer where these
+// would be small.
 func (b *bench) measureHoles(ctx context.Context, scale float64, wanted []string) error {
-	size := max(holesSegments*16*miB, int64(holesSize*scale))
-	b.segmentSize = (size + holesSegments - 1) / holesSegments
+	const least = 16 * miB // of a segment
+	size := max(least, int64(holesSize*scale))
+	segments := min(holesSegments, size/least)
+	b.segmentSize = (size + segments - 1) / segments
 	for _, name := range wanted {
 		column, parallel, err := parseColumn(name)
 		if err != nil {
@@ -197,9 +201,9 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // part reads a part, and keeps its checksum if it is that of the request.
 func (s *sink) part(w http.ResponseWriter, r *http.Request, number string) {
 	sum := crc64nvme.New()
-	n, err := io.Copy(sum, r.Body)
+	n, want, err := readPart(sum, r)
 	at, atErr := strconv.Atoi(number)
-	if err != nil || atErr != nil || r.Header.Get("X-Amz-Checksum-Crc64nvme") != text64(sum) {
+	if err != nil || atErr != nil || want != text64(sum) {
 		refuseXML(w, http.StatusBadRequest, "BadDigest")
 		return
 	}
@@ -207,6 +211,29 @@ func (s *sink) part(w http.ResponseWriter, r *http.Request, number string) {
 	defer s.mu.Unlock()
 	s.parts[at] = sunk{Size: n, Sum: text64(sum)}
 	w.Header().Set("ETag", `"part"`)
+}
+
+// readPart copies what r brings to w, and returns the checksum that it brings too:
+// in a header, or after the one chunk of which its body consists then.
+func readPart(w io.Writer, r *http.Request) (n int64, sum string, err error) {
+	decoded := r.Header.Get("X-Amz-Decoded-Content-Length")
+	if decoded == "" {
+		n, err = io.Copy(w, r.Body)
+		return n, r.Header.Get("X-Amz-Checksum-Crc64nvme"), err
+	}
+	if n, err = strconv.ParseInt(decoded, 10, 64); err != nil {
+		return 0, "", err
+	}
+	body := bufio.NewReader(r.Body)
+	if head, err := body.ReadString('\n'); err != nil || head != fmt.Sprintf("%x\r\n", n) {
+		return 0, "", fmt.Errorf("got a chunk of %q, expected %x (%v)", head, n, err)
+	}
+	if _, err := io.CopyN(w, body, n); err != nil {
+		return 0, "", err
+	}
+	tail, err := io.ReadAll(body)
+	_, sum, _ = strings.Cut(strings.TrimSpace(string(tail)), "x-amz-checksum-crc64nvme:")
+	return n, sum, err
 }
 
 func (s *sink) list(w http.ResponseWriter, marker, most string) {

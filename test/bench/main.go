@@ -14,6 +14,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -78,6 +79,7 @@ type bench struct {
 	timeout               time.Duration
 	segmentSize           int64
 	connections           int
+	memory                int64 // MiB of buffers; 0: default
 	source                *server
 	prefix                string // of the work's keys
 	rows                  []row
@@ -93,13 +95,14 @@ func runBench(ctx context.Context, args []string) error {
 	repeat := flags.Int("repeat", 1, "runs of each column")
 	segment := flags.Int64("segment-mib", envcfg.DefaultSegmentSize/miB, "MiB above which the receiver cuts an object into segments")
 	connections := flags.Int("connections", envcfg.DefaultConnections, "connections of a receiver")
+	memory := flags.Int64("memory-mib", 0, "MiB of buffers of a receiver; 0: as deployed")
 	limit := flags.Duration("timeout", 10*time.Minute, "time of one run")
 	asJSON := flags.Bool("json", false, "print JSON")
 	dir := flags.String("dir", "", "where objects are kept while it runs; default a temporary directory")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	b := &bench{timeout: *limit, segmentSize: *segment * miB, connections: *connections}
+	b := &bench{timeout: *limit, segmentSize: *segment * miB, connections: *connections, memory: *memory}
 	if err := b.prepare(ctx, *dir); err != nil {
 		return err
 	}
@@ -135,7 +138,7 @@ func runBench(ctx context.Context, args []string) error {
 
 func names[V any](m map[string]V) string { return strings.Join(slices.Sorted(maps.Keys(m)), ", ") }
 
-// prepare builds the functions and starts the source.
+// prepare builds the functions, if they are not, and starts the source.
 func (b *bench) prepare(ctx context.Context, dir string) error {
 	var err error
 	if b.cache, err = cacheDir(); err != nil {
@@ -147,8 +150,11 @@ func (b *bench) prepare(ctx context.Context, dir string) error {
 	if b.dir, err = filepath.Abs(b.dir); err != nil {
 		return err
 	}
-	b.functions = filepath.Join(b.dir, "functions")
-	if err = localcloud.BuildFunctions(ctx, b.functions); err == nil {
+	if b.functions == "" {
+		b.functions = filepath.Join(b.dir, "functions")
+		err = localcloud.BuildFunctions(ctx, b.functions)
+	}
+	if err == nil {
 		b.source, err = startServer(ctx, filepath.Join(b.dir, "source"), sourceRegion, sourceBucket)
 	}
 	if err != nil {
@@ -217,6 +223,9 @@ func (b *bench) run(ctx context.Context, link relay.Link, j job, column func(con
 	u.took = cmp.Or(u.took, time.Since(start))
 	if ctx.Err() != nil {
 		return ctx.Err()
+	}
+	if errors.Is(failure, errReceiver) {
+		return failure
 	}
 	carried, bytes, err := j.check(ctx)
 	if err != nil {

@@ -57,7 +57,7 @@ func (s *store) PutObject(ctx context.Context, in s3response.PutObjectInput) (s3
 		}
 	}
 	if !isFormUpload(ctx) {
-		in.Body = wholeBody(in.Body, *in.ContentLength, commit.lock)
+		in.Body = wholeBody(in.Body, *in.ContentLength, func() error { commit.lock(); return nil })
 	}
 	out, err := s.Backend.PutObject(ctx, in)
 	if err != nil {
@@ -160,9 +160,29 @@ func (s *store) CreateMultipartUpload(ctx context.Context, in s3response.CreateM
 	return s.Backend.CreateMultipartUpload(ctx, in)
 }
 
+// UploadPart answers NoSuchUpload if the upload has ended while the part was on its
+// way; the backend makes the upload anew for it, and nobody would ever end that.
 func (s *store) UploadPart(ctx context.Context, in *s3.UploadPartInput) (*s3.UploadPartOutput, error) {
-	in.Body = wholeBody(in.Body, *in.ContentLength, func() {})
+	commit := s.keys.writer(*in.Bucket, *in.Key)
+	defer commit.unlock()
+	in.Body = wholeBody(in.Body, *in.ContentLength, func() error {
+		commit.lock()
+		return s.underWay(ctx, in.Bucket, in.Key, in.UploadId)
+	})
 	return s.Backend.UploadPart(ctx, in)
+}
+
+// underWay returns an error if there is no such upload.
+func (s *store) underWay(ctx context.Context, bucket, key, upload *string) error {
+	_, err := s.ListParts(ctx, &s3.ListPartsInput{Bucket: bucket, Key: key, UploadId: upload, MaxParts: aws.Int32(1)})
+	return err
+}
+
+func (s *store) AbortMultipartUpload(ctx context.Context, in *s3.AbortMultipartUploadInput) error {
+	commit := s.keys.writer(*in.Bucket, *in.Key)
+	defer commit.unlock()
+	commit.lock()
+	return s.Backend.AbortMultipartUpload(ctx, in)
 }
 
 func (s *store) UploadPartCopy(ctx context.Context, in *s3.UploadPartCopyInput) (s3response.CopyPartResult, error) {
@@ -182,9 +202,7 @@ func (s *store) CompleteMultipartUpload(ctx context.Context, in *s3.CompleteMult
 	commit := s.keys.writer(*in.Bucket, *in.Key)
 	defer commit.unlock()
 	commit.lock()
-	if _, err := s.ListParts(ctx, &s3.ListPartsInput{
-		Bucket: in.Bucket, Key: in.Key, UploadId: in.UploadId, MaxParts: aws.Int32(1),
-	}); err != nil {
+	if err := s.underWay(ctx, in.Bucket, in.Key, in.UploadId); err != nil {
 		return none, "", err
 	}
 	if in.IfNoneMatch != nil && s.underMarker(ctx, *in.Bucket, *in.Key) {
@@ -458,8 +476,9 @@ func takeStorageClass(metadata map[string]string) types.StorageClass {
 }
 
 // wholeBody returns body with an end that comes only after length bytes: a
-// shorter body ends in IncompleteBody. atEnd is called before the end is told.
-func wholeBody(body io.Reader, length int64, atEnd func()) io.Reader {
+// shorter body ends in IncompleteBody. atEnd is called before the end is told, and
+// its error is told instead.
+func wholeBody(body io.Reader, length int64, atEnd func() error) io.Reader {
 	if body == nil {
 		body = strings.NewReader("")
 	}
@@ -473,7 +492,7 @@ func wholeBody(body io.Reader, length int64, atEnd func()) io.Reader {
 type wholeReader struct {
 	body  io.Reader
 	left  int64
-	atEnd func()
+	atEnd func() error
 }
 
 func (r *wholeReader) Read(p []byte) (int, error) {
@@ -483,7 +502,9 @@ func (r *wholeReader) Read(p []byte) (int, error) {
 	case r.left < 0, err == io.EOF && r.left > 0, errors.Is(err, io.ErrUnexpectedEOF):
 		return n, s3err.GetAPIError(s3err.ErrIncompleteBody)
 	case err == io.EOF:
-		r.atEnd()
+		if ended := r.atEnd(); ended != nil {
+			return n, ended
+		}
 	}
 	return n, err
 }

@@ -98,7 +98,7 @@ func TestWholeBody(t *testing.T) {
 		"with EOF":  {iotest.DataErrReader(strings.NewReader("1234")), 4, true},
 	} {
 		ended := false
-		_, err := io.Copy(io.Discard, wholeBody(tc.body, tc.length, func() { ended = true }))
+		_, err := io.Copy(io.Discard, wholeBody(tc.body, tc.length, func() error { ended = true; return nil }))
 		if (err == nil) != tc.whole || ended != tc.whole {
 			t.Errorf("%s: error %v, end told: %v", name, err, ended)
 		}
