@@ -59,11 +59,6 @@ const (
 	dashboards = 2              // of both stacks
 	month      = 30 * 24 * 3600 // seconds
 	rounds     = month / 60     // of the courier
-
-	// inUse is how many metrics have values where all arrives at once: Sent,
-	// SentBytes, Inbox and Lag, and on both sides Copied, Bytes, Duration, Attempts;
-	// Memory. Without objects there are none.
-	inUse = 13
 )
 
 // The memory of the functions as they are deployed, in GB of Lambda's bill.
@@ -203,7 +198,7 @@ func (b *builder) stand() {
 	b.add("sending", "Lambda's polls of the outbox", sqsRequest, idlePolls)
 	b.add("sending", "alarms of both sides", alarm, alarms)
 	b.add("sending", "dashboards of both sides", dashboard, dashboards)
-	b.add("sending", "metrics of both sides, if objects come every hour", metrics, inUse)
+	b.add("sending", "metrics of both sides, if objects come every hour", metrics, float64(counts().Metrics))
 	b.add("receiving", "API requests of the courier", apiRequest, rounds*idle.per("api "))
 	b.add("receiving", "receipts looked for", sqsRequest, rounds*idle.per("api "))
 	b.add("receiving", "Lambda's polls of the inbox", sqsRequest, idlePolls)

@@ -86,7 +86,8 @@ func TestWorkloadsThatAreNone(t *testing.T) {
 
 func TestPricesHaveTheirSource(t *testing.T) {
 	for _, p := range Prices() {
-		if _, err := time.Parse(time.DateOnly, p.Seen); err != nil || !strings.HasPrefix(p.Source, "https://") || p.USD <= 0 || p.Unit == "" {
+		if _, err := time.Parse(time.DateOnly, p.Seen); err != nil || !strings.HasPrefix(p.Source, "https://") || p.USD <= 0 ||
+			p.Quoted != "" && !strings.HasPrefix(p.Quoted, "https://") || p.Unit == "" {
 			t.Errorf("%+v", p)
 		}
 	}

@@ -30,6 +30,8 @@ type Counts struct {
 	Large  Run `json:"large"`  // one object of 8 parts
 	Larger Run `json:"larger"` // one object of 32 parts
 	Idle   Run `json:"idle"`   // "objects" are rounds of the courier that find nothing
+
+	Metrics int `json:"metrics"` // of both sides, that got values from Burst; without objects none does
 }
 
 // counts returns what was measured.

@@ -47,7 +47,7 @@ type laptop struct {
 
 func startLaptop(t *testing.T) *laptop {
 	t.Helper()
-	l := &laptop{T: t, logs: &logs{bytes: map[string]float64{}}}
+	l := &laptop{T: t, logs: &logs{bytes: map[string]float64{}, metrics: map[string]bool{}}}
 	var err error
 	l.cloud, err = localcloud.Start(t.Context(), localcloud.Options{Gated: true, CourierInterval: 24 * time.Hour, Logs: l.logs})
 	if err != nil {
@@ -69,10 +69,11 @@ func startLaptop(t *testing.T) *laptop {
 	return l
 }
 
-// logs counts the bytes of each function.
+// logs counts the bytes of each function, and what it measures.
 type logs struct {
-	mu    sync.Mutex
-	bytes map[string]float64
+	mu      sync.Mutex
+	bytes   map[string]float64
+	metrics map[string]bool // "ferry name"
 }
 
 func (w *logs) Write(line []byte) (int, error) {
@@ -83,7 +84,27 @@ func (w *logs) Write(line []byte) (int, error) {
 			w.bytes[function] += float64(len(line))
 		}
 	}
+	var told struct {
+		Ferry string
+		AWS   struct {
+			CloudWatchMetrics []struct{ Metrics []struct{ Name string } }
+		} `json:"_aws"`
+	}
+	if json.Unmarshal(line, &told) == nil {
+		for _, d := range told.AWS.CloudWatchMetrics {
+			for _, m := range d.Metrics {
+				w.metrics[told.Ferry+" "+m.Name] = true
+			}
+		}
+	}
 	return len(line), nil
+}
+
+// measured returns the metrics that have got values, sorted.
+func (w *logs) measured() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.metrics))
 }
 
 func (l *laptop) put(key string, size int64) {
@@ -175,6 +196,8 @@ func measure(t *testing.T) Counts {
 		l.await(burst)
 		l.round()
 	})
+	l.Logf("metrics with values: %q", l.logs.measured())
+	c.Metrics = len(l.logs.measured())
 	c.Single = l.count(single, smallSize, func() {
 		for i := range single {
 			l.put(fmt.Sprintf("single/%d", i), smallSize)
@@ -214,6 +237,9 @@ func TestMeasuredCountsAreTrue(t *testing.T) {
 		return
 	}
 	want := counts()
+	if got.Metrics != want.Metrics {
+		t.Errorf("%d metrics got values, counts.json has %d", got.Metrics, want.Metrics)
+	}
 	for name, runs := range map[string][2]Run{
 		"burst": {want.Burst, got.Burst}, "single": {want.Single, got.Single},
 		"large": {want.Large, got.Large}, "larger": {want.Larger, got.Larger}, "idle": {want.Idle, got.Idle},

@@ -16,8 +16,10 @@ import (
 // A deletion at the source is one at the destination, whatever comes late, and a
 // delete marker that is removed brings the object back. A versioned destination
 // keeps what it had.
-func TestDeletionsAreCarried(t *testing.T) {
-	l := startLocal(t, "--deletes")
+func TestDeletionsAreCarried(t *testing.T) { eachReceiver(t, testDeletionsAreCarried) }
+
+func testDeletionsAreCarried(t *testing.T, start func(*testing.T, ...string) *local) {
+	l := start(t, "--deletes")
 	if _, err := l.destination.PutBucketVersioning(t.Context(), &s3.PutBucketVersioningInput{
 		Bucket: &l.Destination.Bucket, VersioningConfiguration: &types.VersioningConfiguration{Status: types.BucketVersioningStatusEnabled},
 	}); err != nil {

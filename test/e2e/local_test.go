@@ -141,6 +141,7 @@ func (l *local) stop(t *testing.T) {
 	if l.cmd.ProcessState != nil {
 		return
 	}
+	l.stopWorker(t)
 	children := descendants(t, l.cmd.Process.Pid)
 	if err := l.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Errorf("stop: %v", err)

@@ -25,10 +25,12 @@ import (
 
 // A URL that dies half-way is signed again without a person, and the next one
 // goes on where the first one stopped.
-func TestAnExpiredURLIsSignedAgain(t *testing.T) {
+func TestAnExpiredURLIsSignedAgain(t *testing.T) { eachReceiver(t, testAnExpiredURLIsSignedAgain) }
+
+func testAnExpiredURLIsSignedAgain(t *testing.T, start func(*testing.T, ...string) *local) {
 	port := freePort(t)
 	link := startRelay(t, port, 24<<20)
-	l := startLocal(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", strings.Replace(link.url, "127.0.0.1", "localhost", 1), "--url-life", "3s")
+	l := start(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", strings.Replace(link.url, "127.0.0.1", "localhost", 1), "--url-life", "3s")
 	// More parts than connections, so that some are asked for after the URL died.
 	const key, size = "slow.bin", 168 << 20
 	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{
@@ -51,14 +53,16 @@ func TestAnExpiredURLIsSignedAgain(t *testing.T) {
 
 // Whoever holds the signing key still cannot send the receiver anywhere but to
 // the linked bucket.
-func TestSignedButHostile(t *testing.T) {
+func TestSignedButHostile(t *testing.T) { eachReceiver(t, testSignedButHostile) }
+
+func testSignedButHostile(t *testing.T, start func(*testing.T, ...string) *local) {
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t.Errorf("the receiver came: %s %s", r.Method, r.URL.Path)
 		w.WriteHeader(http.StatusTeapot)
 	}))
 	t.Cleanup(elsewhere.Close)
 
-	l := startLocal(t)
+	l := start(t)
 	key := l.signingKey(t)
 	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &l.Source.Bucket, Key: aws.String("bait"), Body: strings.NewReader("bait")})
 	if err != nil {

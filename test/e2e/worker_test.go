@@ -15,13 +15,20 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/s3ferry/s3ferry/internal/localcloud"
 )
 
 // eachReceiver runs a test with either of what takes transfers from the inbox:
-// the function, and a worker in its place.
+// the function, and a worker in its place. Both run at once, since what takes
+// long is the wait for a message that somebody was killed over.
 func eachReceiver(t *testing.T, test func(t *testing.T, start func(*testing.T, ...string) *local)) {
-	t.Run("function", func(t *testing.T) { test(t, startLocal) })
-	t.Run("worker", func(t *testing.T) { test(t, startWithWorker) })
+	for name, start := range map[string]func(*testing.T, ...string) *local{"function": startLocal, "worker": startWithWorker} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, start)
+		})
+	}
 }
 
 // worker is a running `s3ferry worker`.
@@ -31,7 +38,8 @@ type worker struct {
 	ended chan error
 }
 
-// startWithWorker starts `s3ferry local` without receivers, and a worker.
+// startWithWorker starts `s3ferry local` without receivers, and a worker that is
+// told what the functions are.
 func startWithWorker(t *testing.T, args ...string) *local {
 	t.Helper()
 	l := startLocal(t, append([]string{"--no-receiver"}, args...)...)
@@ -39,20 +47,29 @@ func startWithWorker(t *testing.T, args ...string) *local {
 	if i := slices.Index(args, "--presign-endpoint"); i >= 0 {
 		presign = strings.Replace(args[i+1], "://localhost:", "://127.0.0.1:", 1)
 	}
-	l.newWorker = func() *worker { return l.startWorker(t, presign) }
+	settings := []string{"S3FERRY_TEST_SOURCE_ENDPOINT=" + presign}
+	for i, arg := range args {
+		switch arg {
+		case "--deletes":
+			settings = append(settings, "S3FERRY_DELETES=true")
+		case "--env":
+			settings = append(settings, args[i+1])
+		}
+	}
+	l.newWorker = func() *worker { return l.startWorker(t, settings) }
 	l.worker = l.newWorker()
 	t.Cleanup(func() { l.stopWorker(t) })
 	return l
 }
 
-func (l *local) startWorker(t *testing.T, presign string) *worker {
+func (l *local) startWorker(t *testing.T, settings []string) *worker {
 	t.Helper()
 	w := &worker{logs: &bytes.Buffer{}, ended: make(chan error, 1)}
 	q := l.SQS.Queues
 	w.cmd = exec.Command(binary, "worker", "--queue-url", q.Inbox, "--dead-letter-url", q.InboxDlq, "--receipts-url", q.Receipts,
 		"--trust-parameter", "/s3ferry/trust", "--journal-bucket", "journal", "--grace", patience.String())
-	w.cmd.Env = append(os.Environ(),
-		"S3FERRY_DESTINATION_BUCKET="+l.Destination.Bucket, "S3FERRY_TEST_SOURCE_ENDPOINT="+presign,
+	w.cmd.Env = append(append(os.Environ(), settings...),
+		"S3FERRY_DESTINATION_BUCKET="+l.Destination.Bucket,
 		"AWS_REGION="+l.Destination.Region, "AWS_ACCESS_KEY_ID="+l.Destination.AccessKeyID, "AWS_SECRET_ACCESS_KEY="+l.Destination.SecretAccessKey,
 		"AWS_ENDPOINT_URL_S3="+l.Destination.Endpoint, "AWS_ENDPOINT_URL="+l.SQS.Endpoint)
 	w.cmd.Stdout, w.cmd.Stderr = w.logs, w.logs
@@ -88,9 +105,23 @@ func (l *local) stopWorker(t *testing.T) {
 	}
 }
 
+// receivers are the processes that receive.
+func (l *local) receivers(t *testing.T) (pids []int) {
+	t.Helper()
+	if l.worker != nil {
+		return []int{l.worker.cmd.Process.Pid}
+	}
+	for pid, name := range descendants(t, l.cmd.Process.Pid) {
+		if name == localcloud.Receiver {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
 // killReceivers ends whatever receives at once, and returns how many it were. The
 // next of them starts as it would in AWS.
-func (l *local) killReceivers(t *testing.T) (killed int) {
+func (l *local) killReceivers(t *testing.T) int {
 	t.Helper()
 	if l.worker != nil {
 		if err := l.worker.cmd.Process.Kill(); err != nil {
@@ -100,15 +131,13 @@ func (l *local) killReceivers(t *testing.T) (killed int) {
 		l.worker = l.newWorker()
 		return 1
 	}
-	for pid, name := range descendants(t, l.cmd.Process.Pid) {
-		if name == "receiver" {
-			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
-				t.Fatal(err)
-			}
-			killed++
+	pids := l.receivers(t)
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
 		}
 	}
-	return killed
+	return len(pids)
 }
 
 // A worker that is asked to end hands over: the next one goes on from there, and
