@@ -108,8 +108,18 @@ func (l *local) withoutEvents(t *testing.T, events int, f func()) {
 	if _, err := secrets.PutSecretValue(t.Context(), &secretsmanager.PutSecretValueInput{SecretId: id, SecretString: aws.String("{}")}); err != nil {
 		t.Fatal(err)
 	}
+	refusals := func() int {
+		logs, err := os.ReadFile(l.Logs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes.Count(logs, []byte(`"class":"not-linked"`))
+	}
+	before := refusals()
 	f()
 	eventually(t, "the events in the outbox", func() bool { return l.depth(t.Context(), t, l.SQS.Queues.Outbox) == events })
+	// Each was looked at, or a sender that is about to would find the link again.
+	eventually(t, "a refusal of each event", func() bool { return refusals() >= before+events })
 	if _, err := l.queues.PurgeQueue(t.Context(), &sqs.PurgeQueueInput{QueueUrl: &l.SQS.Queues.Outbox}); err != nil {
 		t.Fatal(err)
 	}

@@ -16,8 +16,10 @@ import (
 )
 
 // Tags that change arrive, one version's on its own copy, also while that is made.
-func TestChangesOfTagsAreCarried(t *testing.T) {
-	l := startLocal(t, "--tag-changes")
+func TestChangesOfTagsAreCarried(t *testing.T) { eachReceiver(t, testChangesOfTagsAreCarried) }
+
+func testChangesOfTagsAreCarried(t *testing.T, start func(*testing.T, ...string) *local) {
+	l := start(t, "--tag-changes")
 	key := "报告/a +%.txt"
 	l.arrived(t, key, l.put(t, "tagged ", key)[key])
 	for _, want := range []map[string]string{{"team": "east + west", "年": "2026"}, {"team": "south"}, {}} {

@@ -52,6 +52,8 @@ func startWithWorker(t *testing.T, args ...string) *local {
 		switch arg {
 		case "--deletes":
 			settings = append(settings, "S3FERRY_DELETES=true")
+		case "--tag-changes":
+			settings = append(settings, "S3FERRY_TAG_CHANGES=true")
 		case "--env":
 			settings = append(settings, args[i+1])
 		}
