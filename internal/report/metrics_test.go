@@ -89,11 +89,11 @@ func (c *cloudWatch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func nameOf(query cbor.Value) string {
 	stat := query.(cbor.Map)["MetricStat"].(cbor.Map)
 	metric := stat["Metric"].(cbor.Map)
-	name := string(metric["Namespace"].(cbor.String)) + " " + string(metric["MetricName"].(cbor.String))
+	name := []string{string(metric["Namespace"].(cbor.String)), string(metric["MetricName"].(cbor.String))}
 	for _, d := range metric["Dimensions"].(cbor.List) {
-		name += " " + string(d.(cbor.Map)["Name"].(cbor.String)) + "=" + string(d.(cbor.Map)["Value"].(cbor.String))
+		name = append(name, string(d.(cbor.Map)["Name"].(cbor.String))+"="+string(d.(cbor.Map)["Value"].(cbor.String)))
 	}
-	return name + " " + string(stat["Stat"].(cbor.String))
+	return strings.Join(append(name, string(stat["Stat"].(cbor.String))), " ")
 }
 
 var ferry = Measured{Sender: "Stack-Sender", Outbox: "events", DeadLetters: "dead"}
@@ -172,7 +172,7 @@ func TestOldMetricsAreAskedForAsTheyAreKept(t *testing.T) {
 		}
 		for _, query := range c.asked[0]["MetricDataQueries"].(cbor.List) {
 			period, _ := query.(cbor.Map)["MetricStat"].(cbor.Map)["Period"].(cbor.Uint)
-			if got := time.Duration(period) * time.Second; got < least || got%least != 0 || ago/got > 1440 { //nolint:gosec // seconds
+			if got := time.Duration(period) * time.Second; got < least || got%least != 0 || ago/got > 1440 {
 				t.Errorf("%s ago: a period of %s, want a multiple of %s", ago, got, least)
 			}
 		}

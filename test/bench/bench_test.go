@@ -92,7 +92,7 @@ func TestAReceiverThatDoesNotStartEndsTheRun(t *testing.T) {
 	b := newBench(t)
 	script := "#!/bin/sh\necho 'S3FERRY_SOMETHING is missing' >&2\nexit 1\n"
 	b.functions = t.TempDir()
-	if err := os.WriteFile(filepath.Join(b.functions, localcloud.Receiver), []byte(script), 0o700); err != nil { //nolint:gosec // a program
+	if err := os.WriteFile(filepath.Join(b.functions, localcloud.Receiver), []byte(script), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

@@ -225,8 +225,12 @@ func readPart(w io.Writer, r *http.Request) (n int64, sum string, err error) {
 		return 0, "", err
 	}
 	body := bufio.NewReader(r.Body)
-	if head, err := body.ReadString('\n'); err != nil || head != fmt.Sprintf("%x\r\n", n) {
-		return 0, "", fmt.Errorf("got a chunk of %q, expected %x (%v)", head, n, err)
+	head, err := body.ReadString('\n')
+	if err != nil {
+		return 0, "", fmt.Errorf("read the head of a chunk: %w", err)
+	}
+	if head != fmt.Sprintf("%x\r\n", n) {
+		return 0, "", fmt.Errorf("got a chunk of %q, expected %x", head, n)
 	}
 	if _, err := io.CopyN(w, body, n); err != nil {
 		return 0, "", err
