@@ -21,9 +21,9 @@ import (
 
 	"github.com/s3ferry/s3ferry/internal/envcfg"
 	"github.com/s3ferry/s3ferry/internal/localcloud"
-	"github.com/s3ferry/s3ferry/internal/metric"
 	"github.com/s3ferry/s3ferry/internal/localcloud/gate"
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
+	"github.com/s3ferry/s3ferry/internal/metric"
 )
 
 var update = flag.Bool("update", false, "rewrite counts.json")
