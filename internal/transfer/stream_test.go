@@ -99,7 +99,11 @@ func TestARangeOfAStreamedPartGoesOnWhereItStopped(t *testing.T) {
 		"stall":      func(f *ferry, r *http.Request) { <-r.Context().Done() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFerry(t, 20_000, streamed, func(o *transfer.Options) { o.StallWindow, o.StallFloor = 100*time.Millisecond, 1000 })
+			f := newFerry(t, 20_000, streamed, func(o *transfer.Options) {
+				if name == "stall" {
+					o.StallWindow, o.StallFloor = 100*time.Millisecond, 1000
+				}
+			})
 			f.src.misbehave = func(n int, w http.ResponseWriter, r *http.Request) bool {
 				from, to, _ := f.src.asked(r)
 				if n%7 != 0 || to-from < 100 {

@@ -684,7 +684,11 @@ func TestBrokenRangeGoesOnWhereItStopped(t *testing.T) {
 		"stall":      func(f *ferry, r *http.Request) { <-r.Context().Done() },
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := newFerry(t, 3500, func(o *transfer.Options) { o.StallWindow, o.StallFloor = 100*time.Millisecond, 1000 })
+			f := newFerry(t, 3500, func(o *transfer.Options) {
+				if name == "stall" {
+					o.StallWindow, o.StallFloor = 200*time.Millisecond, 500
+				}
+			})
 			f.src.misbehave = func(_ int, w http.ResponseWriter, r *http.Request) bool {
 				from, to, _ := f.src.asked(r)
 				if to-from < 300 {
@@ -696,7 +700,8 @@ func TestBrokenRangeGoesOnWhereItStopped(t *testing.T) {
 			}
 			f.put(f.transfer(), false, wire.Copied)
 			f.arrived()
-			if got := f.src.bytesSent(); got != 3500 {
+			// A machine that is slow for a moment looks like a stall too.
+			if got := f.src.bytesSent(); got != 3500 && name != "stall" {
 				t.Errorf("%d bytes sent, want each of 3500 once", got)
 			}
 			asks := f.src.asks()
@@ -959,26 +964,29 @@ func TestWhatWasPulledIsStoredWhenTimeIsUp(t *testing.T) {
 	})
 }
 
-// testTimeIsUp calls stop once three parts were pulled.
+// testTimeIsUp calls stop once three parts were pulled and both connections wait
+// for another: a request still on its way to the source would be counted later.
 func testTimeIsUp(ctx context.Context, t *testing.T, stop func(), why error) {
 	t.Helper()
-	f := newFerry(t, 5500, func(o *transfer.Options) { o.Connections = 2 })
-	hanging, pullsEnded := make(chan struct{}), make(chan struct{})
-	var hangs, ends sync.Once
+	const connections, served = 2, 3
+	f := newFerry(t, 5500, func(o *transfer.Options) { o.Connections = connections })
+	var hanging, pulls sync.WaitGroup
+	hanging.Add(connections)
+	pulls.Add(connections)
 	f.src.misbehave = func(n int, _ http.ResponseWriter, r *http.Request) bool {
-		if n > 3 {
-			hangs.Do(func() { close(hanging) })
-			<-r.Context().Done() // hangs until the time for pulls is over
-			ends.Do(func() { close(pullsEnded) })
+		if n > served {
+			hanging.Done()
+			<-r.Context().Done() // until the time for pulls is over
+			pulls.Done()
 		}
-		return n > 3
+		return n > served
 	}
 	var parts atomic.Int64
 	f.dst.hook(func(op string, _ http.ResponseWriter, _ *http.Request) bool {
-		if op == "Part" && parts.Add(1) == 3 {
-			<-hanging
+		if op == "Part" && parts.Add(1) == served {
+			hanging.Wait()
 			stop()
-			<-pullsEnded
+			pulls.Wait()
 		}
 		return false
 	})
