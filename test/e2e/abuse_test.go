@@ -80,6 +80,7 @@ func (l *local) message(t *testing.T, key string, put *s3.PutObjectOutput, size 
 // Whoever can read the inbox and has the API key can send what was sent before:
 // it changes nothing, while its URL lives and after.
 func TestAReplayChangesNothing(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	put := func(content string) *s3.PutObjectOutput {
 		out, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &l.Source.Bucket, Key: aws.String("k"), Body: strings.NewReader(content)})
@@ -110,6 +111,7 @@ func TestAReplayChangesNothing(t *testing.T) {
 // Whoever holds the signing key, or bends a size at the source, cannot make the
 // receiver store anything but the bytes that are there.
 func TestASignedSizeThatIsNotTheObjects(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	const key = "small"
 	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &l.Source.Bucket, Key: aws.String(key), Body: strings.NewReader("bytes")})
@@ -143,6 +145,7 @@ func TestASignedSizeThatIsNotTheObjects(t *testing.T) {
 // arrive as they are, next to nothing else, and can forge neither a place in the
 // order of events nor a line of the log.
 func TestHostileNamesArriveAsTheyAre(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	keys := []string{
 		"%2e%2e%2f%2e%2e%2fetc%2fpasswd", "..%2fescape", "...", "back\\..\\slash", "tab\tand\nline", "\x01\x1b[31mred", "\"quote' <script>alert(1)</script>", "${jndi:ldap:x}", "{{7*7}}", "$(touch x)`x`;x|x&x",
@@ -206,6 +209,7 @@ func (l *local) log(t *testing.T) string {
 // All logs, at the level that says most, after everything that makes functions
 // quote what they were given: no secret is in them.
 func TestNoSecretIsInTheLogs(t *testing.T) {
+	t.Parallel()
 	port := freePort(t)
 	relay := startRelay(t, port, 0)
 	l := startLocal(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", relay.url, "--env", "AWS_LAMBDA_LOG_LEVEL=DEBUG")

@@ -244,6 +244,7 @@ func testGarbageHurtsNobodyElse(t *testing.T, start func(*testing.T, ...string) 
 
 // The API refuses at the door what is not a batch of transfers.
 func TestTheAPIRefusesAtTheDoor(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	entry := `{"Id":"a","MessageBody":"e30.e30.e30"}`
 	for name, tc := range map[string]struct {
@@ -280,6 +281,7 @@ func TestTheAPIRefusesAtTheDoor(t *testing.T) {
 
 // Where the API's authorization is IAM, its key alone is not enough.
 func TestIAMAsksForASignature(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t, "--authorization", "iam")
 	if l.API.AccessKeyID == "" || l.API.SecretAccessKey == "" || l.API.Region == "" {
 		t.Errorf("the announcement does not say what requests are signed with: %+v", l.API)
@@ -334,6 +336,7 @@ func testAKeyTheDestinationCannotHold(t *testing.T, start func(*testing.T, ...st
 }
 
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	for _, authorization := range []string{"apiKey", "iam"} {
 		t.Run(authorization, func(t *testing.T) { testDemo(t, "--authorization", authorization) })
 	}
@@ -362,6 +365,7 @@ func testDemo(t *testing.T, args ...string) {
 }
 
 func TestDemoCarriesADirectory(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	for name, size := range map[string]int{"a.txt": 10, "sub/图 片.jpg": 1000, "sub/empty": 0} {
 		path := filepath.Join(dir, filepath.FromSlash(name))

@@ -66,6 +66,7 @@ func testDeletionsAreCarried(t *testing.T, start func(*testing.T, ...string) *lo
 
 // What only the destination has is deleted where that is asked for.
 func TestVerifyDeletesWhatIsExtra(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t) // without deletions: they are missed
 	for key, etag := range l.put(t, "x ", "extra", "kept") {
 		l.arrived(t, key, etag)

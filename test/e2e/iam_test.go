@@ -216,6 +216,7 @@ func granted(t *testing.T, roles ...string) map[string]bool {
 // Every call of the functions is allowed to the role that makes it, and nothing
 // is allowed that no call needs.
 func TestRolesMayDoWhatFunctionsDo(t *testing.T) {
+	t.Parallel()
 	rec := startRecorder(t)
 	args := []string{"--presign-endpoint", rec.url, "--env", "S3FERRY_SEGMENT_SIZE=16777216"}
 	for _, service := range []string{"S3", "SQS", "SECRETS_MANAGER", "SSM", "STS"} {
@@ -329,6 +330,7 @@ func (rec *recorder) has(permission string) bool {
 
 // The same of API Gateway, whose calls are those of the routes.
 func TestTheAPIMayDoWhatItsRoutesDo(t *testing.T) {
+	t.Parallel()
 	const role = "MailboxApiRole"
 	needed := map[string]bool{}
 	for _, route := range door.Routes() {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -31,10 +32,21 @@ import (
 // patience is how long anything may take before a test gives up.
 const patience = 2 * time.Minute
 
+// leastParallel is how many tests run at once on the smallest machine: what they
+// do most is wait.
+const leastParallel = 4
+
 var binary string // the s3ferry command, built once
 
 func TestMain(m *testing.M) {
+	flag.Parse()
 	os.Exit(func() int {
+		if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue && runtime.GOMAXPROCS(0) < leastParallel {
+			if err := parallel.Value.Set(strconv.Itoa(leastParallel)); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				return 1
+			}
+		}
 		dir, err := os.MkdirTemp("", "s3ferry-e2e-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -153,6 +153,7 @@ func (l *local) signingKey(t *testing.T) wire.SigningKey {
 // A key that the laptop's S3 cannot hold is refused where it is put, not lost on
 // the way.
 func TestKeysTheLaptopCannotHoldAreRefusedAtTheDoor(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	for _, key := range []string{"a//b", "/a", "a/../b", "./a", strings.Repeat("x", 256)} {
 		_, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &l.Source.Bucket, Key: &key, Body: strings.NewReader("x")})

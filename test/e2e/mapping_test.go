@@ -16,6 +16,7 @@ import (
 // What the constructs promise of keys and storage classes, by the variables that
 // they set.
 func TestKeysAndStorageClassesAreMapped(t *testing.T) {
+	t.Parallel()
 	props := envcfg.Encode(&envcfg.Receiver{
 		StripPrefix: "out/年 ", AddPrefix: "from/{region}/{bucket}/",
 		StorageClasses: map[string]string{"STANDARD": "STANDARD_IA", "REDUCED_REDUNDANCY": "STANDARD"},

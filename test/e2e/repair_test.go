@@ -147,6 +147,7 @@ var orderedKeys = []string{
 }
 
 func TestBackfillCarriesWhatNoEventToldOf(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	l.withoutEvents(t, len(orderedKeys), func() { l.put(t, "v1 ", orderedKeys...) })
 	if v, code := l.verify(t); code != 1 || v.Missing != int64(len(orderedKeys)) {
@@ -214,6 +215,7 @@ func (l *local) modified(t *testing.T) map[string]string {
 }
 
 func TestVerifyFindsAndRepairs(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	etags := l.put(t, "v1 ", "same", "lost", "bent", "dir/foreign", "dir/stale")
 	for key, etag := range etags {
@@ -285,6 +287,7 @@ func TestVerifyFindsAndRepairs(t *testing.T) {
 
 // Listings of several pages, in several ranges, have every key once and in order.
 func TestVerifyReadsLongListings(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	for key, etag := range l.put(t, "v1 ", "d1/a/1", "d1.x/1", "d1-x", "d2/1", "d2/b/1") {
 		l.arrived(t, key, etag)
@@ -308,6 +311,7 @@ func TestVerifyReadsLongListings(t *testing.T) {
 }
 
 func TestVerifyCannotCompare(t *testing.T) {
+	t.Parallel()
 	if _, code := execute(t, nil, "verify", "--local", filepath.Join(t.TempDir(), "none.json")); code != 2 {
 		t.Errorf("without a cloud: exit %d, want 2", code)
 	}
@@ -317,6 +321,7 @@ func TestVerifyCannotCompare(t *testing.T) {
 }
 
 func TestRedriveSendsDeadLettersOnceMore(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	put := l.put(t, "dead ", "in/box", "out/box", "left/alone")
 	for key, etag := range put {
@@ -392,6 +397,7 @@ func TestRedriveSendsDeadLettersOnceMore(t *testing.T) {
 
 // The same commands find two deployed stacks through two profiles.
 func TestRepairThroughProfiles(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	for key, etag := range l.put(t, "v1 ", "a", "b/c") {
 		l.arrived(t, key, etag)

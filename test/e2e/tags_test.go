@@ -61,6 +61,7 @@ func testChangesOfTagsAreCarried(t *testing.T, start func(*testing.T, ...string)
 
 // Tags whose change nobody told of are found, and carried where that is asked for.
 func TestVerifyRepairsTags(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t, "--tag-changes")
 	put := l.put(t, "x ", "k", "other")
 	for key, etag := range put {
@@ -88,6 +89,7 @@ func TestVerifyRepairsTags(t *testing.T) {
 // A copy onto itself, which is how S3 changes metadata, is an event like any other,
 // although the bytes and so the ETag are the same.
 func TestMetadataThatIsReplacedArrives(t *testing.T) {
+	t.Parallel()
 	l := startLocal(t)
 	key := "in place"
 	etag := l.put(t, "the same bytes ", key)[key]

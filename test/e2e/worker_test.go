@@ -23,6 +23,8 @@ import (
 // the function, and a worker in its place. Both run at once, since what takes
 // long is the wait for a message that somebody was killed over.
 func eachReceiver(t *testing.T, test func(t *testing.T, start func(*testing.T, ...string) *local)) {
+	t.Helper()
+	t.Parallel()
 	for name, start := range map[string]func(*testing.T, ...string) *local{"function": startLocal, "worker": startWithWorker} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -145,6 +147,7 @@ func (l *local) killReceivers(t *testing.T) int {
 // A worker that is asked to end hands over: the next one goes on from there, and
 // SQS has nothing to count.
 func TestAWorkerHandsOver(t *testing.T) {
+	t.Parallel()
 	if runtime.GOOS == "windows" {
 		t.Skip("there is no SIGTERM")
 	}
@@ -199,6 +202,7 @@ func (l *local) partsOf(t *testing.T, key string) (n int) {
 }
 
 func TestAWorkerSaysWhatItLacks(t *testing.T) {
+	t.Parallel()
 	cmd := exec.CommandContext(t.Context(), binary, "worker", "--queue-url", "http://127.0.0.1:1/q", "--part-size", "big")
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "S3FERRY_CONNECTIONS=0"}
 	out, err := cmd.CombinedOutput()
