@@ -37,6 +37,11 @@ const (
 	// uploads is how many connections to the destination are kept: about as many
 	// as there are part buffers.
 	uploads = 64
+	// answerTime is how long a service may take to answer a request that it has in
+	// full, so that one that is lost without a word takes minutes, not all there are.
+	// S3 answers a long Complete at once and goes on sending spaces.
+	// https://docs.aws.amazon.com/AmazonS3/latest/API/API_CompleteMultipartUpload.html
+	answerTime = 2 * time.Minute
 	// overhead is what connections and the rest take beside the buffers.
 	overhead = 192 << 20
 )
@@ -53,8 +58,7 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 
 // New is FromEnvironment with the settings and the log given.
 func New(ctx context.Context, env envcfg.Receiver, log *slog.Logger) (*Receiver, error) {
-	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(
-		awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.MaxIdleConnsPerHost = uploads })))
+	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(httpClient(answerTime)))
 	if err != nil {
 		return nil, fmt.Errorf("load AWS configuration: %w", err)
 	}
@@ -94,6 +98,14 @@ func New(ctx context.Context, env envcfg.Receiver, log *slog.Logger) (*Receiver,
 		Log:         log,
 		Name:        env.Name,
 	}, nil
+}
+
+// httpClient returns what carries the calls of AWS.
+func httpClient(answerTime time.Duration) *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.MaxIdleConnsPerHost = uploads
+		t.ResponseHeaderTimeout = answerTime
+	})
 }
 
 func readTrust(ctx context.Context, params *ssm.Client, name string) (link.Trust, error) {
