@@ -230,7 +230,7 @@ func (r *Receiver) grantPull(role awsiam.Role) {
 	allow(role, m.receipts.QueueArn(), "sqs:SendMessage")
 	allow(role, r.trust.ParameterArn(), "ssm:GetParameter")
 	// With s3:ListBucket a missing key is a 404, without it a 403.
-	allow(role, r.destination.BucketArn(), "s3:ListBucket")
+	allow(role, r.destination.BucketArn(), "s3:ListBucket", "s3:ListBucketMultipartUploads")
 	within, _, _ := strings.Cut(r.settings.AddPrefix, "{")
 	actions := []string{"s3:GetObject", "s3:PutObject", "s3:PutObjectTagging", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"}
 	if r.settings.Deletes {

@@ -6,13 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/google/go-cmp/cmp"
@@ -96,6 +99,26 @@ func (b *bucket) DeleteObject(_ context.Context, in *s3.DeleteObjectInput, _ ...
 	}
 	delete(b.entries, *in.Key)
 	return &s3.DeleteObjectOutput{}, nil
+}
+
+// ListObjectsV2 lists one entry a page.
+func (b *bucket) ListObjectsV2(_ context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
+	if err := b.begin("list"); err != nil {
+		return nil, err
+	}
+	defer b.mu.Unlock()
+	out := &s3.ListObjectsV2Output{IsTruncated: aws.Bool(false)}
+	for _, name := range slices.Sorted(maps.Keys(b.entries)) {
+		if !strings.HasPrefix(name, *in.Prefix) || name <= aws.ToString(in.ContinuationToken) {
+			continue
+		}
+		if len(out.Contents) == 1 {
+			out.IsTruncated, out.NextContinuationToken = aws.Bool(true), out.Contents[0].Key
+			break
+		}
+		out.Contents = append(out.Contents, types.Object{Key: &name})
+	}
+	return out, nil
 }
 
 func (b *bucket) set(name, entry string) {
@@ -212,7 +235,7 @@ func TestUploadRefusesEntriesOfOthers(t *testing.T) {
 	if _, err := j.Claim(t.Context(), testUpload("u"), nil); err != nil {
 		t.Fatal(err)
 	}
-	good := b.entries["uploads/t1.json"]
+	good := b.entries[uploadName("t1", "dest", key)]
 	for name, entry := range map[string]string{
 		"empty":            "",
 		"text":             "hello",
@@ -234,10 +257,47 @@ func TestUploadRefusesEntriesOfOthers(t *testing.T) {
 		"no algorithm":     strings.Replace(good, `CRC64NVME`, ``, 1),
 		"too long":         good + strings.Repeat(" ", maxEntry),
 	} {
-		b.set("uploads/t1.json", entry)
+		b.set(uploadName("t1", "dest", key), entry)
 		if u, err := j.Upload(t.Context(), "t1", "dest", key); fault.Class(err) != ClassCorrupt || !fault.IsPermanent(err) {
 			t.Errorf("%s: got %+v, %v", name, u, err)
 		}
+	}
+}
+
+func TestUploadsAreThoseOfTheKey(t *testing.T) {
+	b := newBucket()
+	j := New(b, "journal")
+	for i, to := range []string{key, key, key + "2", key} {
+		u := testUpload(fmt.Sprint("u", i))
+		u.Transfer, u.Key = fmt.Sprint("t", i), to
+		if _, err := j.Claim(t.Context(), u, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := j.Uploads(t.Context(), "dest", key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, u := range got {
+		ids = append(ids, u.ID)
+	}
+	if want := []string{"u0", "u1", "u3"}; !slices.Equal(ids, want) {
+		t.Errorf("got %v, want %v", ids, want)
+	}
+
+	b.set(uploadName("t1", "dest", key), "{}")
+	if _, err := j.Uploads(t.Context(), "dest", key); fault.Class(err) != ClassCorrupt {
+		t.Errorf("got %v for a corrupt entry", err)
+	}
+	b.fail = func(op string) error {
+		if op == "list" {
+			return answer(503, "SlowDown")
+		}
+		return nil
+	}
+	if _, err := j.Uploads(t.Context(), "dest", key); fault.Class(err) != ClassBusy || fault.IsPermanent(err) {
+		t.Errorf("got %v from a busy bucket", err)
 	}
 }
 
@@ -351,7 +411,7 @@ func FuzzUploadEntry(f *testing.F) {
 	f.Add([]byte(`{"v":1,"V":1}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		b := newBucket()
-		b.set("uploads/t1.json", string(data))
+		b.set(uploadName("t1", "dest", "k"), string(data))
 		j := New(b, "journal")
 		u, err := j.Upload(t.Context(), "t1", "dest", "k")
 		if err != nil {
@@ -367,7 +427,7 @@ func FuzzUploadEntry(f *testing.F) {
 		if _, err := New(again, "journal").Claim(t.Context(), *u, nil); err != nil {
 			t.Fatal(err)
 		}
-		if got := again.entries["uploads/t1.json"]; !bytes.Equal([]byte(got), data) {
+		if got := again.entries[uploadName("t1", "dest", "k")]; !bytes.Equal([]byte(got), data) {
 			t.Fatalf("%q was accepted, but is written as %q", data, got)
 		}
 	})

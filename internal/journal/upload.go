@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/s3ferry/s3ferry/internal/envcfg"
@@ -56,7 +58,35 @@ type uploadEntry struct {
 // Upload returns the upload of a transfer to key in bucket, or nil if there is
 // none. An entry that names something else is a permanent fault.
 func (j *Journal) Upload(ctx context.Context, transfer, bucket, key string) (*Upload, error) {
-	name := uploadName(transfer)
+	return j.readUpload(ctx, uploadName(transfer, bucket, key), transfer, bucket, key)
+}
+
+// Uploads returns the uploads of all transfers to key in bucket.
+func (j *Journal) Uploads(ctx context.Context, bucket, key string) ([]*Upload, error) {
+	prefix := uploadsPrefix(bucket, key)
+	var uploads []*Upload
+	pages := s3.NewListObjectsV2Paginator(j.s3, &s3.ListObjectsV2Input{Bucket: &j.bucket, Prefix: &prefix})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, classify(fmt.Errorf("list journal entries %q: %w", prefix, err))
+		}
+		for _, o := range page.Contents {
+			name := aws.ToString(o.Key)
+			transfer := strings.TrimSuffix(strings.TrimPrefix(name, prefix), ".json")
+			u, err := j.readUpload(ctx, name, transfer, bucket, key)
+			if err != nil {
+				return nil, err
+			}
+			if u != nil { // else it is gone in between
+				uploads = append(uploads, u)
+			}
+		}
+	}
+	return uploads, nil
+}
+
+func (j *Journal) readUpload(ctx context.Context, name, transfer, bucket, key string) (*Upload, error) {
 	var e uploadEntry
 	etag, err := j.read(ctx, name, &e)
 	if err != nil || etag == "" {
@@ -91,7 +121,7 @@ func (e *uploadEntry) check(transfer, bucket, key string) error {
 // nil, of none. It returns the upload that the journal now names: u, or that of
 // a writer who came first, in which case the caller aborts its own.
 func (j *Journal) Claim(ctx context.Context, u Upload, old *Upload) (*Upload, error) {
-	name := uploadName(u.Transfer)
+	name := u.name()
 	var instead string
 	if old != nil {
 		instead = old.etag
@@ -123,7 +153,7 @@ func (j *Journal) Claim(ctx context.Context, u Upload, old *Upload) (*Upload, er
 func (j *Journal) Amend(ctx context.Context, u Upload) (*Upload, error) {
 	read := u.etag
 	var held *Upload
-	err := contest(ctx, uploadName(u.Transfer), func() error {
+	err := contest(ctx, u.name(), func() error {
 		var err error
 		if held, err = j.writeUpload(ctx, read, u); !errors.Is(err, errLost) {
 			return err
@@ -138,7 +168,7 @@ func (j *Journal) Amend(ctx context.Context, u Upload) (*Upload, error) {
 }
 
 func (j *Journal) writeUpload(ctx context.Context, instead string, u Upload) (*Upload, error) {
-	etag, err := j.write(ctx, uploadName(u.Transfer), instead, uploadEntry{
+	etag, err := j.write(ctx, u.name(), instead, uploadEntry{
 		V: version, Transfer: u.Transfer, Bucket: u.Bucket, Key: u.Key, UploadID: u.ID,
 		PartSize: u.PartSize, Algorithm: u.Algorithm, Segments: u.Segments,
 	})
@@ -153,7 +183,7 @@ func (j *Journal) writeUpload(ctx context.Context, instead string, u Upload) (*U
 // or if another has written it since: then it is theirs.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-deletes.html
 func (j *Journal) Forget(ctx context.Context, u *Upload) error {
-	name := uploadName(u.Transfer)
+	name := u.name()
 	in := &s3.DeleteObjectInput{Bucket: &j.bucket, Key: &name}
 	if !j.Unconditional {
 		in.IfMatch = &u.etag
@@ -166,4 +196,14 @@ func (j *Journal) Forget(ctx context.Context, u *Upload) error {
 	return classify(fmt.Errorf("delete journal entry %q: %w", name, err))
 }
 
-func uploadName(transfer string) string { return envcfg.JournalUploads + transfer + ".json" }
+func (u *Upload) name() string { return uploadName(u.Transfer, u.Bucket, u.Key) }
+
+func uploadName(transfer, bucket, key string) string {
+	return uploadsPrefix(bucket, key) + transfer + ".json"
+}
+
+// uploadsPrefix is what the entries of a key have in common, so that they can be
+// listed, and a key that is mapped otherwise has others.
+func uploadsPrefix(bucket, key string) string {
+	return envcfg.JournalUploads + keyHash(bucket, key) + "/"
+}

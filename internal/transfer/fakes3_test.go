@@ -105,6 +105,8 @@ func operation(r *http.Request) string {
 		return "List"
 	case r.Method == http.MethodGet && q.Has("uploads"):
 		return "Uploads"
+	case r.Method == http.MethodGet && q.Has("list-type"):
+		return "Entries"
 	case r.Method == http.MethodPut && q.Has("uploadId"):
 		return "Part"
 	case r.Method == http.MethodPut && q.Has("tagging"):
@@ -122,11 +124,11 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	op := operation(r)
 	name := strings.TrimPrefix(r.URL.Path, "/")
 	entry := op
-	if strings.HasPrefix(name, journalBucket+"/") {
+	if name == journalBucket || strings.HasPrefix(name, journalBucket+"/") {
 		entry = "journal" + op
 	}
 	f.mu.Lock()
-	if op != "Uploads" { // which only these tests ask for
+	if op != "Uploads" || r.URL.Query().Has("prefix") { // else it is a test that asks
 		f.log = append(f.log, entry)
 	}
 	before, early, lose := f.before, f.early, f.lose
@@ -212,12 +214,28 @@ func (f *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			UploadID string `xml:"UploadId"`
 		}
 		out := struct {
-			XMLName xml.Name `xml:"ListMultipartUploadsResult"`
-			Upload  []listed
+			XMLName      xml.Name `xml:"ListMultipartUploadsResult"`
+			EncodingType string
+			Upload       []listed
 		}{}
 		for id, u := range f.uploads {
-			if key, ok := strings.CutPrefix(u.name, strings.TrimSuffix(name, "/")+"/"); ok {
-				out.Upload = append(out.Upload, listed{key, id})
+			key, ok := strings.CutPrefix(u.name, strings.TrimSuffix(name, "/")+"/")
+			if ok && strings.HasPrefix(key, r.URL.Query().Get("prefix")) {
+				out.Upload = append(out.Upload, listed{url.QueryEscape(key), id})
+			}
+		}
+		out.EncodingType = "url"
+		reply(w, out)
+	case "Entries":
+		type listed struct{ Key string }
+		out := struct {
+			XMLName  xml.Name `xml:"ListBucketResult"`
+			Contents []listed
+		}{}
+		for _, key := range slices.Sorted(maps.Keys(f.objects)) {
+			key, ok := strings.CutPrefix(key, strings.TrimSuffix(name, "/")+"/")
+			if ok && strings.HasPrefix(key, r.URL.Query().Get("prefix")) {
+				out.Contents = append(out.Contents, listed{key})
 			}
 		}
 		reply(w, out)

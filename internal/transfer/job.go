@@ -15,12 +15,12 @@ type job struct {
 	t *wire.Transfer
 
 	key          string            // of the destination object
-	entry        string            // what the journal calls the transfer
 	storageClass string            // of the destination object
 	metadata     map[string]string // of the destination object
 	overflow     bool              // our entries had no room: the journal holds the order
 	order        *journal.Order    // what Advance returned; nil until then
 
+	doubtful  bool         // there may be an upload that no entry names: see sweep
 	announced bool         // the event is in the journal as the newest of its key, or was
 	again     *wire.Source // see Result.Again
 	retag     *wire.Source // see Result.Retag
@@ -37,7 +37,6 @@ func (e *Engine) newJob(t *wire.Transfer) (*job, error) {
 	if j.key, err = e.Mapping.key(t.Source); err != nil {
 		return nil, err
 	}
-	j.entry = entry(t, j.key)
 	if err := checkStorageClass(j.storageClass); err != nil {
 		return nil, err
 	}

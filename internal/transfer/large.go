@@ -36,12 +36,7 @@ func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 	}
 	for try := 1; ; try++ {
 		var verified wire.Verified
-		if u.Segments != nil {
-			err = j.share(ctx, u)
-		} else if err = j.list(ctx, u, u.parts); err == nil {
-			err = j.fill(ctx, work, u, u.parts)
-		}
-		if err == nil {
+		if err = j.work(ctx, work, u); err == nil {
 			verified, err = j.complete(ctx, u, c)
 		}
 		switch {
@@ -51,7 +46,7 @@ func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 				u, err = j.reopen(ctx, u)
 			}
 		case errors.Is(err, errDigest) && try < uploadTries:
-			j.leave(j.abort(ctx, u.Upload))
+			j.doubtful = j.abort(ctx, u.Upload) != nil
 			u, err = j.reopen(ctx, u)
 		default:
 			return verified, settled(j.tidy(ctx, u, err))
@@ -60,6 +55,20 @@ func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 			return "", j.tidy(ctx, u, err)
 		}
 	}
+}
+
+// work has brought all that u misses once it returns nil.
+func (j *job) work(ctx, work context.Context, u *upload) error {
+	if err := j.sweep(ctx); err != nil {
+		return err
+	}
+	if u.Segments != nil {
+		return j.share(ctx, u)
+	}
+	if err := j.list(ctx, u, u.parts); err != nil {
+		return err
+	}
+	return j.fill(ctx, work, u, u.parts)
 }
 
 // isFinal reports whether err ends the transfer, so that nothing that was
@@ -230,18 +239,20 @@ func (j *job) tidyEarlier(ctx context.Context, err error) error {
 	if _, ok := errors.AsType[ended](err); !ok {
 		return err
 	}
-	held, readErr := j.Journal.Upload(ctx, j.entry, j.Bucket, j.key)
+	held, readErr := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.key)
 	switch {
 	case fault.IsPermanent(readErr):
 		j.leave(readErr)
 		return err
 	case readErr != nil:
 		return readErr
-	case held == nil:
-		return err
-	default:
-		return j.drop(ctx, held, err)
+	case held != nil:
+		err = j.drop(ctx, held, err)
 	}
+	if sweepErr := j.sweep(ctx); sweepErr != nil {
+		return sweepErr
+	}
+	return err
 }
 
 // drop aborts u and lets the journal forget it once err is told. It returns err,

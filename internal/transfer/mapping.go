@@ -2,8 +2,6 @@ package transfer
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"strings"
 
 	"github.com/s3ferry/s3ferry/internal/fault"
@@ -40,17 +38,6 @@ func (m *Mapping) key(s wire.Source) (string, error) {
 		return "", fault.Permanentf(classKey, "map key %q: got one of %d bytes for the destination, expected 1 to %d", s.Key, len(key), wire.MaxKey)
 	}
 	return key, nil
-}
-
-// entry returns what the journal calls t on its way to key. Where that is not
-// the source's it is part of the name: when the mapping changes, what is under
-// way begins again instead of going on with an upload to the key of before.
-func entry(t *wire.Transfer, key string) string {
-	if key == t.Source.Key {
-		return t.ID
-	}
-	sum := sha256.Sum256([]byte(key))
-	return t.ID + "-" + hex.EncodeToString(sum[:8])
 }
 
 // storageClass returns the destination's storage class for the source's, whose

@@ -58,7 +58,7 @@ func (e *Engine) PutSegment(ctx context.Context, t *wire.Transfer, n int) (Resul
 
 // segment carries one segment and ends the transfer where that falls to it.
 func (j *job) segment(ctx, work context.Context, n int) (wire.Verified, error) {
-	held, err := j.Journal.Upload(ctx, j.entry, j.Bucket, j.key)
+	held, err := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.key)
 	switch {
 	case err != nil:
 		return "", err

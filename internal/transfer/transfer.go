@@ -177,7 +177,8 @@ const Whole = -1
 // alone, as is one that already has this event's object.
 //
 // redelivered says that an earlier Put of t may have done something; then a
-// small object is looked for before it is pulled.
+// small object is looked for before it is pulled, and uploads of a large one's key
+// are aborted that the journal does not name.
 //
 // New work stops a while before the deadline of ctx, so that what was pulled
 // can be stored; the error is then *Unfinished. Any other error has a class
@@ -198,6 +199,7 @@ func (e *Engine) Put(ctx context.Context, t *wire.Transfer, redelivered bool) (R
 	if t.Source.Size <= e.PartSize {
 		verified, err = j.small(ctx, work, redelivered)
 	} else {
+		j.doubtful = redelivered || t.Round > 0
 		verified, err = j.large(ctx, work)
 	}
 	return j.result(ctx, work, verified, err)

@@ -3,6 +3,7 @@ package transfer_test
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -314,7 +315,7 @@ func TestLargeIsPulledInPinnedParts(t *testing.T) {
 	}
 }
 
-func TestRedeliveredCostsOneHead(t *testing.T) {
+func TestRedeliveredCostsNoByte(t *testing.T) {
 	f := newFerry(t, 10)
 	f.put(f.transfer(), false, wire.Copied)
 	f.dst.requests()
@@ -328,7 +329,7 @@ func TestRedeliveredCostsOneHead(t *testing.T) {
 	f.put(f.transfer(), false, wire.Copied)
 	f.dst.requests()
 	f.put(f.transfer(), true, wire.Skipped)
-	f.asked("Head", "journalGet", "journalGet")
+	f.asked("Head", "journalGet", "Uploads", "journalGet")
 	if got := len(f.src.asks()); got != 4 {
 		t.Errorf("%d GETs in all, want 4", got)
 	}
@@ -1084,7 +1085,7 @@ func TestJournalRaceLeavesOneUpload(t *testing.T) {
 				f.dst.uploads["upload-theirs"] = &pending{name: bucket + "/" + testKey, header: http.Header{"X-Amz-Checksum-Algorithm": {"CRC64NVME"}}, parts: map[int]object{}}
 				f.dst.mu.Unlock()
 				id := f.transfer().ID
-				f.dst.put(journalBucket+"/uploads/"+id+".json", fmt.Appendf(nil,
+				f.dst.put(journalBucket+"/"+entryName(testKey, id), fmt.Appendf(nil,
 					`{"v":1,"transfer":"%s","bucket":"dest","key":"%s","uploadId":"upload-theirs","partSize":1000,"algorithm":"CRC64NVME"}`, id, testKey), nil)
 			})
 		}
@@ -1098,6 +1099,11 @@ func TestJournalRaceLeavesOneUpload(t *testing.T) {
 	}
 }
 
+// entryName is what the journal calls the upload of a transfer.
+func entryName(key, id string) string {
+	return fmt.Sprintf("uploads/%x/%s.json", sha256.Sum256([]byte(bucket+"/"+key)), id)
+}
+
 func TestEntryOfAnotherIsNoResume(t *testing.T) {
 	f := newFerry(t, 2500)
 	id := f.transfer().ID
@@ -1109,7 +1115,7 @@ func TestEntryOfAnotherIsNoResume(t *testing.T) {
 		"unknown member": `{"v":1,"transfer":"` + id + `","bucket":"dest","key":"` + testKey + `","uploadId":"u","partSize":1000,"algorithm":"CRC64NVME","x":1}`,
 		"garbage":        `hello`,
 	} {
-		f.dst.put(journalBucket+"/uploads/"+id+".json", []byte(entry), nil)
+		f.dst.put(journalBucket+"/"+entryName(testKey, id), []byte(entry), nil)
 		if _, err := f.engine.Put(t.Context(), f.transfer(), true); fault.Class(err) != "journal-corrupt" || !fault.IsPermanent(err) {
 			t.Errorf("%s: got %v", name, err)
 		}

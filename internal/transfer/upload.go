@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"strconv"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
@@ -43,7 +46,7 @@ func (u *upload) missing(parts []part) []part {
 
 // open returns the upload that an earlier delivery began, or begins one.
 func (j *job) open(ctx context.Context) (*upload, error) {
-	held, err := j.Journal.Upload(ctx, j.entry, j.Bucket, j.key)
+	held, err := j.Journal.Upload(ctx, j.t.ID, j.Bucket, j.key)
 	if err != nil {
 		return nil, err
 	}
@@ -81,16 +84,20 @@ func (j *job) begin(ctx context.Context, old *journal.Upload) (*upload, error) {
 	if err != nil {
 		return nil, judgeError("create multipart upload", err)
 	}
+	if tries, ok := retry.GetAttemptResults(out.ResultMetadata); ok && len(tries.Results) > 1 {
+		j.doubtful = true // the answer to one that took effect may be lost
+	}
 	ours := journal.Upload{
-		Transfer: j.entry, Bucket: j.Bucket, Key: j.key, ID: aws.ToString(out.UploadId),
+		Transfer: j.t.ID, Bucket: j.Bucket, Key: j.key, ID: aws.ToString(out.UploadId),
 		PartSize: partSize, Algorithm: string(algorithm), Segments: j.divide(partSize, old),
 	}
 	held, err := j.Journal.Claim(ctx, ours, old)
-	if err != nil || held.ID != ours.ID {
-		j.leave(j.abort(ctx, &ours))
-	}
 	if err != nil {
+		j.leave(j.abort(ctx, &ours))
 		return nil, err
+	}
+	if held.ID != ours.ID && j.abort(ctx, &ours) != nil {
+		j.doubtful = true
 	}
 	return j.adopt(held)
 }
@@ -209,4 +216,64 @@ func (j *job) abort(ctx context.Context, u *journal.Upload) error {
 		return nil
 	}
 	return err
+}
+
+// sweep aborts uploads of the key that no entry names, where there may be some:
+// the answer with the ID of one was lost, or its worker was killed before it had
+// entered it. One that another worker is about to enter right now is taken for such
+// an upload; then that worker finds it lost, and begins another.
+func (j *job) sweep(ctx context.Context) error {
+	if !j.doubtful {
+		return nil
+	}
+	open, err := j.uploads(ctx)
+	if err == nil && len(open) > 0 {
+		err = j.abortUnnamed(ctx, open)
+	}
+	if fault.IsPermanent(err) {
+		j.leave(err)
+		err = nil
+	}
+	j.doubtful = err != nil
+	return err
+}
+
+// uploads returns the IDs of the uploads of the key, of which S3 lists the first
+// thousand; keys that are longer come after it.
+func (j *job) uploads(ctx context.Context) (ids []string, err error) {
+	out, err := j.S3.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{
+		Bucket: &j.Bucket, Prefix: &j.key, EncodingType: types.EncodingTypeUrl, // XML cannot hold every key
+	})
+	if err != nil {
+		return nil, judgeError("list multipart uploads", err)
+	}
+	for _, u := range out.Uploads {
+		key := aws.ToString(u.Key)
+		if out.EncodingType == types.EncodingTypeUrl {
+			if key, err = url.QueryUnescape(key); err != nil {
+				return nil, fault.Permanentf(classRefused, "list multipart uploads: %w", err)
+			}
+		}
+		if key == j.key { // others begin with it
+			ids = append(ids, aws.ToString(u.UploadId))
+		}
+	}
+	return ids, nil
+}
+
+// abortUnnamed aborts those of open, which was listed before, that no entry names.
+func (j *job) abortUnnamed(ctx context.Context, open []string) error {
+	entries, err := j.Journal.Uploads(ctx, j.Bucket, j.key)
+	if err != nil {
+		return err
+	}
+	for _, id := range open {
+		if slices.ContainsFunc(entries, func(u *journal.Upload) bool { return u.ID == id }) {
+			continue
+		}
+		if err := j.abort(ctx, &journal.Upload{ID: id}); err != nil {
+			return err
+		}
+	}
+	return nil
 }

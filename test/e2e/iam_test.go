@@ -150,6 +150,14 @@ func (rec *recorder) noteS3(r *http.Request, caller, operation, bucket string, s
 		return action
 	}
 	arn := resources[bucket]
+	switch operation {
+	case "ListMultipartUploads":
+		rec.note(caller, "s3:ListBucketMultipartUploads", arn)
+		return
+	case "ListObjectsV2":
+		rec.note(caller, "s3:ListBucket", arn)
+		return
+	}
 	action := map[string]string{
 		"HeadObject": ofVersion("GetObject"), "GetObject": ofVersion("GetObject"), "GetObjectTagging": ofVersion("GetObjectTagging"),
 		"PutObject": "PutObject", "CreateMultipartUpload": "PutObject", "UploadPart": "PutObject", "CompleteMultipartUpload": "PutObject",

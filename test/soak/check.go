@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -136,20 +135,14 @@ func (f *findings) compareBytes(ctx context.Context) error {
 	return group.Wait()
 }
 
-// openUploads looks for uploads that the journal names, and so should have ended,
-// and for more without a name than faults explain.
+// openUploads looks for uploads that are under way, and for journal entries of
+// such.
 func (f *findings) openUploads(ctx context.Context) error {
-	named := map[string]bool{}
 	for o, err := range (listing.Bucket{S3: f.to, Name: localcloud.JournalBucket}).Objects(ctx, listing.Range{Prefix: envcfg.JournalUploads}) {
 		if err != nil {
 			return err
 		}
-		id, err := f.uploadOf(ctx, o.Key)
-		if err != nil {
-			return err
-		}
-		named[id] = true
-		f.report.JournalEntries++
+		f.wrong("journal entry left: %s", o.Key)
 	}
 	pages := s3.NewListMultipartUploadsPaginator(f.to, &s3.ListMultipartUploadsInput{Bucket: &f.cloud.Destination.Bucket})
 	for pages.HasMorePages() {
@@ -158,31 +151,10 @@ func (f *findings) openUploads(ctx context.Context) error {
 			return fmt.Errorf("list uploads at the destination: %w", err)
 		}
 		for _, u := range page.Uploads {
-			if !named[aws.ToString(u.UploadId)] {
-				f.report.Orphans++
-				continue
-			}
 			f.wrong("open upload: %q since %s", aws.ToString(u.Key), aws.ToTime(u.Initiated).Format(time.TimeOnly))
 		}
 	}
-	if most := f.report.Kinds[receiverKilled].Met + f.report.Kinds[uploadLost].Met; f.report.Orphans > most {
-		f.wrong("%d open uploads that nobody knows, of which faults explain %d", f.report.Orphans, most)
-	}
 	return nil
-}
-
-// uploadOf returns the upload ID that a journal entry names.
-func (f *findings) uploadOf(ctx context.Context, entry string) (string, error) {
-	out, err := f.to.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String(localcloud.JournalBucket), Key: &entry})
-	if err != nil {
-		return "", fmt.Errorf("get journal entry %q: %w", entry, err)
-	}
-	defer out.Body.Close()
-	var e struct{ UploadID string }
-	if err := json.NewDecoder(out.Body).Decode(&e); err != nil {
-		return "", fmt.Errorf("read journal entry %q: %w", entry, err)
-	}
-	return e.UploadID, nil
 }
 
 // messages tells of what the queues still hold.

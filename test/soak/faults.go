@@ -50,18 +50,11 @@ func message(status int, text string) gate.Fault {
 	return gate.Fault{Status: status, Header: http.Header{"Content-Type": {"application/json"}}, Body: `{"message":"` + text + `"}`}
 }
 
-// The kinds after which there may be an upload whose ID nobody knows: S3 has
-// begun it, and the answer never came, or its reader was killed with it. Only a
-// lifecycle rule ends such an upload.
-const (
-	receiverKilled = "kill receiver"
-	uploadLost     = "destination: upload begun, answer lost"
-
-	beginUpload = "CreateMultipartUpload"
-)
+// beginUpload has a fault of its own, since there are few.
+const beginUpload = "CreateMultipartUpload"
 
 var kinds = []kind{
-	{receiverKilled, 8, 1, 0, kill(localcloud.Receiver)},
+	{"kill receiver", 8, 1, 0, kill(localcloud.Receiver)},
 	{"kill sender", 5, 1, 0, kill(localcloud.Sender)},
 	{"kill courier", 3, 1, 0, kill(localcloud.Courier)},
 
@@ -97,7 +90,7 @@ var kinds = []kind{
 	{"destination: 500", 3, 3, 0, arm(destination, nil, internal)},
 	{"destination: reset", 3, 3, 0, arm(destination, nil, gate.Fault{})},
 	{"destination: answer lost", 5, 2, 0, arm(destination, func(operation string) bool { return operation != beginUpload }, gate.Fault{Late: true})},
-	{uploadLost, 0.3, 1, 0, arm(destination, func(operation string) bool { return operation == beginUpload }, gate.Fault{Late: true})},
+	{"destination: upload begun, answer lost", 0.3, 1, 0, arm(destination, func(operation string) bool { return operation == beginUpload }, gate.Fault{Late: true})},
 	{"destination: clock too far off", 1, 1, 0, arm(destination, headless, skewed)},
 
 	{"services: throttled", 2, 3, 0, arm(services, nil, throttled)},

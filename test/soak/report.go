@@ -35,9 +35,6 @@ type report struct {
 	Verified verify.Summary `json:"verified"`
 	LogLines int            `json:"logLines"`
 
-	JournalEntries int `json:"journalEntries"` // of uploads, left over
-	Orphans        int `json:"orphans"`        // uploads whose ID nobody knows, left to the bucket's lifecycle rule
-
 	Invocations map[string]int64 `json:"invocations"`
 	Requests    map[string]int64 `json:"requests"` // by whom, to what; those that a fault met too
 
@@ -115,7 +112,6 @@ func (r *report) String() string {
 	v := r.Verified
 	fmt.Fprintf(&b, "%d objects, %d MiB compared byte for byte; verify: %d equal, %d missing, %d stale, %d extra, %d unknown\n",
 		r.Objects, r.Bytes/mib, v.Equal, v.Missing, v.Stale, v.Extra, v.Unknown)
-	fmt.Fprintf(&b, "left to lifecycle rules: %d uploads begun whose ID nobody got, %d journal entries\n", r.Orphans, r.JournalEntries)
 	fmt.Fprintf(&b, "%d lines of logs, searched for secrets\n", r.LogLines)
 	if len(r.Wrong) == 0 {
 		b.WriteString("nothing is wrong")

@@ -184,16 +184,10 @@ func TestFindings(t *testing.T) {
 		}
 	}
 	put(client(from), from.Bucket, "changed", "by somebody else")
-	for _, key := range []string{"half", "orphan", "explained"} {
-		u, err := client(to).CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &to.Bucket, Key: &key})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if key == "half" {
-			put(client(to), localcloud.JournalBucket, "uploads/x.json", `{"uploadId":"`+*u.UploadId+`"}`)
-		}
+	if _, err := client(to).CreateMultipartUpload(t.Context(), &s3.CreateMultipartUploadInput{Bucket: &to.Bucket, Key: aws.String("half")}); err != nil {
+		t.Fatal(err)
 	}
-	s.note(receiverKilled, met(1))
+	put(client(to), localcloud.JournalBucket, "uploads/x.json", "{}")
 	s.purge()
 	for queue, body := range map[string]string{"inbox": "stuck message", "outbox-dlq": "letter"} {
 		if _, err := s.cloud.Queue(queue).Send(sqs.Message{Body: body, Delay: aws.Duration(10 * time.Minute)}); err != nil {
@@ -212,7 +206,7 @@ func TestFindings(t *testing.T) {
 	all := strings.Join(r.Wrong, "\n")
 	for _, want := range []string{
 		`missing: "lost"`, `stale: "other"`, `extra: "extra"`, `corrupt: "other": the bytes differ`,
-		`the source has "changed" with ETag`, `open upload: "half"`, "2 open uploads that nobody knows, of which faults explain 1", "stuck in the inbox", "stuck message",
+		`the source has "changed" with ETag`, `open upload: "half"`, "journal entry left: uploads/x.json", "stuck in the inbox", "stuck message",
 		"dead letter in outbox-dlq", "line 1 of the logs: sender: posted", "line 2 of the logs: receiver: pulled",
 	} {
 		if !strings.Contains(all, want) {
