@@ -2,6 +2,7 @@ package transfer_test
 
 import (
 	"fmt"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -31,7 +32,9 @@ type source struct {
 func newSource(t *testing.T, body []byte) *source {
 	t.Helper()
 	s := &source{t: t, body: body, etag: strings.Trim(md5ETag(body), `"`)}
-	server := httptest.NewServer(s)
+	server := httptest.NewUnstartedServer(s)
+	server.Config.ErrorLog = log.New(t.Output(), "source: ", 0) // some headers are wrong on purpose
+	server.Start()
 	t.Cleanup(server.Close)
 	s.url = server.URL + "/src/key?X-Amz-Signature=topsecret"
 	return s
