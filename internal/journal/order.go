@@ -108,10 +108,10 @@ func (j *Journal) writeOrder(ctx context.Context, name string, o Order) (*Order,
 
 func orderName(bucket, key string) string { return keyName("order/", bucket, key) }
 
-// keyName hashes bucket and key, since a key of 1,024 bytes has no room for a
-// prefix. The entry holds both, so a collision is found.
 func keyName(prefix, bucket, key string) string { return prefix + keyHash(bucket, key) + ".json" }
 
+// keyHash stands for bucket and key in names, since a key of 1,024 bytes has no room
+// for a prefix. The entry holds both, so a collision is found.
 func keyHash(bucket, key string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%s", bucket, key))
 	return hex.EncodeToString(sum[:])

@@ -96,10 +96,10 @@ type schedule struct {
 
 // edition is one event of the key at the source.
 type edition struct {
-	round      int // of the next message of a put
 	transfer   *wire.Transfer
 	body       []byte
 	deliveries int // still to come
+	round      int // of the next message, where they are signed anew
 	tried      bool
 	done       bool
 

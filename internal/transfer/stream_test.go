@@ -157,7 +157,7 @@ func TestARefusedStreamedPartIsPulledAgain(t *testing.T) {
 	for name, tc := range map[string]struct {
 		early bool
 		do    func(w http.ResponseWriter, r *http.Request)
-		again int // bytes that are pulled again; a machine that is slow for a moment may add a pull
+		again int // bytes that are pulled again, at most
 	}{
 		"wrong checksum":       {false, func(w http.ResponseWriter, _ *http.Request) { refuse(w, 400, "BadDigest") }, 5000},
 		"500 after the body":   {false, func(w http.ResponseWriter, _ *http.Request) { refuse(w, 500, "InternalError") }, 5000},
@@ -167,7 +167,8 @@ func TestARefusedStreamedPartIsPulledAgain(t *testing.T) {
 			w.Header().Set("Connection", "close")
 			refuse(w, 503, "SlowDown")
 		}, 0},
-		"503 in the middle":   {true, func(w http.ResponseWriter, r *http.Request) { read(r, 2000); refuse(w, 503, "SlowDown") }, 5000},
+		// On a busy machine this was seen to take all three tries.
+		"503 in the middle":   {true, func(w http.ResponseWriter, r *http.Request) { read(r, 2000); refuse(w, 503, "SlowDown") }, 10_000},
 		"reset in the middle": {true, func(w http.ResponseWriter, r *http.Request) { read(r, 2000); hangUp(w) }, 5000},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -190,8 +191,8 @@ func TestARefusedStreamedPartIsPulledAgain(t *testing.T) {
 			f.put(f.transfer(withChecksum(f, "CRC64NVME")), false, wire.Copied)
 			f.arrived()
 			check()
-			if got := f.src.bytesSent() - 20_000; got < 0 || got > 2*tc.again || (tc.again > 0) != (got > 0) {
-				t.Errorf("%d bytes pulled again, want %d: %v, with %v", got, tc.again, f.src.asks(), f.dst.requests())
+			if got := f.src.bytesSent() - 20_000; got < 0 || got > tc.again || (tc.again > 0) != (got > 0) {
+				t.Errorf("%d bytes pulled again, want at most %d: %v, with %v", got, tc.again, f.src.asks(), f.dst.requests())
 			}
 			if !once.Load() {
 				t.Error("nothing was refused")
