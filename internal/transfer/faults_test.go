@@ -47,6 +47,7 @@ type process struct {
 
 	mu       sync.Mutex
 	requests int
+	underWay int
 	killAt   int // request, from 0; negative: never
 	dead     bool
 }
@@ -55,10 +56,19 @@ func (p *process) RoundTrip(r *http.Request) (*http.Response, error) {
 	p.mu.Lock()
 	now := p.requests == p.killAt
 	p.requests++
+	p.underWay++
 	dead := p.dead
 	p.dead = p.dead || now
 	effect := now && p.killAt%2 == 0
 	p.mu.Unlock()
+	defer func() {
+		if r.Context().Err() != nil {
+			time.Sleep(time.Millisecond) // so that one that nobody waits for is seen
+		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.underWay--
+	}()
 	if !dead && !now {
 		return p.next.RoundTrip(r)
 	}
@@ -69,6 +79,16 @@ func (p *process) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	p.cancel()
 	return nil, errors.New("the process is gone")
+}
+
+// idle expects that no request outlived the delivery.
+func (p *process) idle(t *testing.T) {
+	t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.underWay != 0 {
+		t.Errorf("%d requests are still under way", p.underWay)
+	}
 }
 
 // restart gives p a new process, which dies at a request.
@@ -123,6 +143,7 @@ func (p *post) once(t *wire.Transfer, segment int) error {
 	} else {
 		r, err = p.engine.PutSegment(ctx, &carried, segment)
 	}
+	p.process.idle(p.T)
 	if err != nil {
 		return err
 	}

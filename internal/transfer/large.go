@@ -21,8 +21,12 @@ const uploadTries = 2
 // transfer's next delivery could not use.
 func (j *job) large(ctx, work context.Context) (wire.Verified, error) {
 	c, err := j.judge(ctx)
+	var held *journal.Newest
 	if err == nil {
-		err = j.peek(ctx)(ctx)
+		held, err = j.peek(ctx)
+	}
+	if err == nil {
+		err = j.makeWay(ctx, held)
 	}
 	if err != nil {
 		return "", j.tidyEarlier(ctx, err)

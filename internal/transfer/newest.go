@@ -46,31 +46,20 @@ func (j *job) announce(ctx context.Context) error {
 	return nil
 }
 
-// peek looks for a newer event, where keys are deleted, until ctx is done. wait
-// waits for the answer and returns ended if there is one; ctx is its own.
-func (j *job) peek(ctx context.Context) (wait func(context.Context) error) {
+// peek looks for a newer event, where keys are deleted.
+func (j *job) peek(ctx context.Context) (*journal.Newest, error) {
 	if !j.Deletes {
-		return func(context.Context) error { return nil }
+		return nil, nil
 	}
-	type answer struct {
-		held *journal.Newest
-		err  error
-	}
-	read := make(chan answer, 1)
-	go func() {
-		held, err := j.newest(ctx)
-		read <- answer{held, err}
-	}()
-	return func(ctx context.Context) error {
-		a := <-read
-		if a.err != nil || a.held == nil {
-			return a.err
-		}
-		if j.orderOf(a.held) > 0 {
-			return j.yield(ctx, a.held)
-		}
+	return j.newest(ctx)
+}
+
+// makeWay returns nil unless held, which may be nil, is of a newer event.
+func (j *job) makeWay(ctx context.Context, held *journal.Newest) error {
+	if held == nil || j.orderOf(held) <= 0 {
 		return nil
 	}
+	return j.yield(ctx, held)
 }
 
 func (j *job) newest(ctx context.Context) (*journal.Newest, error) {
@@ -140,14 +129,13 @@ func (j *job) yield(ctx context.Context, held *journal.Newest) error {
 // there is none it returns errNewer.
 func (j *job) giveWay(ctx context.Context) error {
 	held, err := j.newest(ctx)
-	switch {
-	case err != nil:
-		return err
-	case held != nil && j.orderOf(held) > 0:
-		return j.yield(ctx, held)
-	default:
-		return errNewer
+	if err == nil {
+		err = j.makeWay(ctx, held)
 	}
+	if err != nil {
+		return err
+	}
+	return errNewer
 }
 
 // remove deletes the destination's object unless one of a later event than

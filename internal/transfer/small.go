@@ -8,7 +8,9 @@ import (
 	"errors"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"golang.org/x/sync/errgroup"
 
+	"github.com/s3ferry/s3ferry/internal/journal"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
@@ -26,9 +28,17 @@ func (j *job) small(ctx, work context.Context, redelivered bool) (wire.Verified,
 			return "", err
 		}
 	}
+	var held *journal.Newest
+	var peek errgroup.Group
 	peeking, stop := context.WithCancel(ctx)
-	defer stop()
-	peeked := j.peek(peeking)
+	peek.Go(func() (err error) {
+		held, err = j.peek(peeking)
+		return err
+	})
+	defer func() {
+		stop()
+		_ = peek.Wait()
+	}()
 	buf, err := j.memory.take(work, j.t.Source.Size)
 	if err != nil {
 		return "", err
@@ -39,7 +49,10 @@ func (j *job) small(ctx, work context.Context, redelivered bool) (wire.Verified,
 			return "", err
 		}
 		if try == 0 {
-			if err := peeked(ctx); err != nil {
+			if err := peek.Wait(); err != nil {
+				return "", err
+			}
+			if err := j.makeWay(ctx, held); err != nil {
 				return "", err
 			}
 		}

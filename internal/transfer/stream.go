@@ -133,11 +133,13 @@ func (f *filler) pipe(ctx, pulls context.Context, p part, opened func()) (donePa
 	}
 	room := f.Memory / spareOf * ahead / f.slabSize()
 	b := newBody(p.size, f.upload.crc, f.memory.give, int(room))
-	go func() {
+	var ends sync.WaitGroup
+	defer ends.Wait()
+	ends.Go(func() {
 		defer close(b.over)
 		f.feed(pulls, fail, p, b, opened)
-	}()
-	go f.pace(pulls, fail, p, b.over)
+	})
+	ends.Go(func() { f.pace(pulls, fail, p, b.over) })
 
 	var d donePart
 	err := b.begun() // no request waits for a source that does not answer
