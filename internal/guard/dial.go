@@ -18,9 +18,9 @@ const (
 	dialTimeout      = 15 * time.Second
 	handshakeTimeout = 15 * time.Second
 	idleTimeout      = 90 * time.Second
-	// maxIdle is far above any connection budget: a fresh TLS connection costs
+	// maxIdle is as large as a connection budget may be: a fresh TLS connection costs
 	// more than half a second on the way, so none is given up early.
-	maxIdle = 256
+	maxIdle = 1024
 )
 
 // Client returns an HTTP client that reaches only what Rebuild may return. It

@@ -1,7 +1,7 @@
 // Package journal keeps what must survive an invocation, as small objects in
 // the journal bucket: which multipart upload a transfer is using, the newest event
-// that set out to change a key, and the order of objects that have no room for
-// their own.
+// that set out to change a key, the tags that were last put on it, and the order of
+// objects that have no room for their own.
 //
 // All are written conditionally, so the bucket is also the lock. Every other
 // truth stays where it is: which parts are done, only ListParts knows.

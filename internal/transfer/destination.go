@@ -69,6 +69,8 @@ func judgeError(what string, err error) error {
 	case "BadRequest", // all that the SDK can make of a 400 to a HEAD, which has no body: most likely one of these
 		"ExpiredToken", "RequestTimeTooSkewed", "RequestTimeout", "OperationAborted", "SlowDown":
 		return fault.Transient(classBusy, wrapped)
+	case "InvalidPart": // another worker, or a late retry, has stored it again: ETags are not all made of bytes
+		return fault.Transient(classBusy, wrapped)
 	case "NoSuchBucket", "NotImplemented":
 		return fault.Permanent(classRefused, wrapped)
 	}

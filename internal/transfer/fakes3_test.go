@@ -265,8 +265,10 @@ func (f *fakeS3) multipart(op string, w http.ResponseWriter, r *http.Request, na
 			return
 		}
 		n, _ := strconv.Atoi(q.Get("partNumber"))
-		u.parts[n] = object{body: body, etag: md5ETag(body)}
-		w.Header().Set("ETag", md5ETag(body))
+		f.next++
+		etag := fmt.Sprintf(`"%032x"`, f.next) // as under SSE-KMS: not made of the bytes
+		u.parts[n] = object{body: body, etag: etag}
+		w.Header().Set("ETag", etag)
 		w.Header().Set("X-Amz-Checksum-"+algorithm, sumOf(algorithm, body))
 	case "List":
 		marker, _ := strconv.Atoi(q.Get("part-number-marker"))

@@ -9,7 +9,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
-// job is one call of Put or Delete.
+// job is one call of Put, PutSegment, Delete or Tag.
 type job struct {
 	*Engine
 	t *wire.Transfer

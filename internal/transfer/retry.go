@@ -35,16 +35,16 @@ const insistence = 2 * time.Minute
 
 // persist calls write again while the destination is busy.
 func (e *Engine) persist(ctx context.Context, write func() error) error {
-	return e.again(ctx, write, func(round int) bool { return round < busyRounds })
+	return e.repeat(ctx, write, func(round int) bool { return round < busyRounds })
 }
 
 // insist is persist for insistence.
 func (e *Engine) insist(ctx context.Context, write func() error) error {
 	end := time.Now().Add(insistence)
-	return e.again(ctx, write, func(int) bool { return time.Now().Before(end) })
+	return e.repeat(ctx, write, func(int) bool { return time.Now().Before(end) })
 }
 
-func (e *Engine) again(ctx context.Context, write func() error, more func(round int) bool) error {
+func (e *Engine) repeat(ctx context.Context, write func() error, more func(round int) bool) error {
 	for round := 1; ; round++ {
 		err := write()
 		if err == nil || fault.Class(err) != classBusy || !more(round) || ctx.Err() != nil {

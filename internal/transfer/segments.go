@@ -189,11 +189,15 @@ func (j *job) tell(ctx context.Context, held *journal.Upload, n int) error {
 	}
 }
 
-// orphan is a segment whose transfer has no entry: it has ended and was told of.
-// Only an entry that the bucket's lifecycle rule has removed was not, and that is
-// much older than any URL.
+// entryLife is for how long past its URL's life a transfer's entry is there at
+// least: the bucket's lifecycle rule takes it 30 days after it was written, which
+// is after the URL was signed, for at most 7 days.
+const entryLife = 23 * 24 * time.Hour
+
+// orphan is a segment whose transfer has no entry: it has ended and was told of,
+// unless the lifecycle rule has removed the entry.
 func (j *job) orphan(ctx context.Context) error {
-	if j.Now().Before(j.t.NotAfter) {
+	if j.Now().Before(j.t.NotAfter.Add(entryLife)) {
 		return errShared
 	}
 	if _, err := j.judge(ctx); err != nil {

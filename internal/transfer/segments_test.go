@@ -260,7 +260,9 @@ func TestASegmentWithoutItsEntryIsNotLost(t *testing.T) {
 	f := newFerry(t, 4500, inSegments, func(o *transfer.Options) { o.Now = func() time.Time { return now } })
 	d := f.transfer()
 	f.carries(d, 0, "") // it has ended and was told of
-	now = now.Add(2 * time.Hour)
+	now = now.Add(20 * 24 * time.Hour)
+	f.carries(d, 0, "") // the entry would still be there
+	now = now.Add(10 * 24 * time.Hour)
 	f.carries(d, 0, wire.Expired) // nothing remembers: ask for it again
 	f.dst.put(bucket+"/"+testKey, f.src.body, map[string]string{transfer.MetaSequencer: "10"})
 	f.carries(d, 0, wire.Skipped)
@@ -312,6 +314,18 @@ func TestALostUploadOfSegmentsIsBegunAgain(t *testing.T) {
 	}
 }
 
+// redelivered delivers a message again for as long as that may help: another worker
+// may have replaced a part that this one was about to complete.
+func redelivered(deliver func() (transfer.Result, error)) (r transfer.Result, err error) {
+	const most = 50
+	for range most {
+		if r, err = deliver(); err == nil || fault.IsPermanent(err) {
+			break
+		}
+	}
+	return r, err
+}
+
 func TestManyWorkersOnEverySegment(t *testing.T) {
 	f := newFerry(t, 30_500, inSegments)
 	d := f.transfer(withChecksum(f, "CRC64NVME"))
@@ -326,11 +340,14 @@ func TestManyWorkersOnEverySegment(t *testing.T) {
 		engine := f.newEngine(inSegments)
 		for _, n := range r.Segments {
 			wg.Go(func() {
-				carried := *d
-				r, err := engine.PutSegment(t.Context(), &carried, n)
-				if err == nil && r.Told != nil {
-					err = r.Told(t.Context())
-				}
+				r, err := redelivered(func() (transfer.Result, error) {
+					carried := *d
+					r, err := engine.PutSegment(t.Context(), &carried, n)
+					if err == nil && r.Told != nil {
+						err = r.Told(t.Context())
+					}
+					return r, err
+				})
 				if err != nil {
 					t.Errorf("segment %d: %v", n, err)
 				}

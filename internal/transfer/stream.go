@@ -144,7 +144,7 @@ func (f *filler) pipe(ctx, pulls context.Context, p part, opened func()) (donePa
 	var d donePart
 	err := b.begun() // no request waits for a source that does not answer
 	if err == nil {
-		err = f.Engine.again(ctx, func() error {
+		err = f.repeat(ctx, func() error {
 			var err error
 			d, err = f.send(ctx, p, b)
 			return err

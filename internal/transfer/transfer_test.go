@@ -1050,6 +1050,29 @@ func TestSupersededOnRedeliveryAbortsTheUpload(t *testing.T) {
 	f.clean()
 }
 
+func TestAPartThatIsStoredAgainCostsNoPull(t *testing.T) {
+	f := newFerry(t, 4500)
+	var once sync.Once
+	f.dst.hook(func(op string, _ http.ResponseWriter, _ *http.Request) bool {
+		if op == "Complete" {
+			once.Do(func() {
+				f.dst.mu.Lock()
+				defer f.dst.mu.Unlock()
+				for _, u := range f.dst.uploads {
+					u.parts[2] = object{body: u.parts[2].body, etag: `"another"`}
+				}
+			})
+		}
+		return false
+	})
+	f.fail(f.transfer(), "destination-busy", false)
+	f.put(f.transfer(), true, wire.Copied)
+	f.arrived()
+	if got := f.src.bytesSent(); got != 4500 {
+		t.Errorf("%d bytes sent in all, want 4500", got)
+	}
+}
+
 func TestTwoWorkersOnOneTransfer(t *testing.T) {
 	f := newFerry(t, 20_500)
 	other := f.newEngine()
@@ -1057,7 +1080,9 @@ func TestTwoWorkersOnOneTransfer(t *testing.T) {
 	var copied atomic.Int64
 	for _, e := range []*transfer.Engine{f.engine, other} {
 		wg.Go(func() {
-			r, err := e.Put(t.Context(), f.transfer(withChecksum(f, "CRC64NVME")), false)
+			r, err := redelivered(func() (transfer.Result, error) {
+				return e.Put(t.Context(), f.transfer(withChecksum(f, "CRC64NVME")), false)
+			})
 			f.told(r)
 			if err != nil || (r.Outcome != wire.Copied && r.Outcome != wire.Skipped) {
 				t.Errorf("got %q, %v", r.Outcome, err)
