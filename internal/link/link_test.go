@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -211,6 +212,31 @@ func TestCache(t *testing.T) {
 	if _, err := c.Get(t.Context()); err == nil {
 		t.Error("an old document was given out although it could not be read again")
 	}
+}
+
+func TestAFetchThatFailsOrHangsDelaysNobodyForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fetches := 0
+		c := link.Cache[int]{Life: time.Hour, Pause: 5 * time.Second, Fetch: func(ctx context.Context) (int, error) {
+			fetches++
+			<-ctx.Done() // the store never answers
+			return 0, ctx.Err()
+		}}
+		start := time.Now()
+		for range 10 { // one after another, as they get its lock
+			if _, err := c.Get(t.Context()); err == nil {
+				t.Error("a document came from nowhere")
+			}
+		}
+		if took := time.Since(start); fetches != 1 || took > 10*time.Second {
+			t.Errorf("ten callers made %d fetches and waited %s, want one of 10 s", fetches, took)
+		}
+		time.Sleep(c.Pause)
+		c.Fetch = func(context.Context) (int, error) { return 7, nil }
+		if v, err := c.Get(t.Context()); err != nil || v != 7 {
+			t.Errorf("after the pause: got %d, %v", v, err)
+		}
+	})
 }
 
 // A link secret may end up in a log or an error of somebody who holds one.

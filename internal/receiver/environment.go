@@ -2,6 +2,7 @@ package receiver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -58,6 +59,9 @@ func FromEnvironment(ctx context.Context) (*Receiver, error) {
 
 // New is FromEnvironment with the settings and the log given.
 func New(ctx context.Context, env envcfg.Receiver, log *slog.Logger) (*Receiver, error) {
+	if err := checkSizes(env); err != nil {
+		return nil, err
+	}
 	cfg, err := config.LoadDefaultConfig(ctx, config.WithHTTPClient(httpClient(answerTime)))
 	if err != nil {
 		return nil, fmt.Errorf("load AWS configuration: %w", err)
@@ -98,6 +102,24 @@ func New(ctx context.Context, env envcfg.Receiver, log *slog.Logger) (*Receiver,
 		Log:         log,
 		Name:        env.Name,
 	}, nil
+}
+
+// Sizes of a part of a multipart upload, but for the last.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+const (
+	minPart = 5 << 20
+	maxPart = 5 << 30
+)
+
+func checkSizes(env envcfg.Receiver) error {
+	var problems []error
+	if env.PartSize < minPart || env.PartSize > maxPart {
+		problems = append(problems, fmt.Errorf("part size: got %d bytes, expected %d to %d, which S3 takes", env.PartSize, minPart, maxPart))
+	}
+	if env.MemoryMiB<<20 < minPart {
+		problems = append(problems, fmt.Errorf("memory budget: got %d MiB, expected at least %d, the smallest part", env.MemoryMiB, minPart>>20))
+	}
+	return errors.Join(problems...)
 }
 
 // httpClient returns what carries the calls of AWS.

@@ -1,8 +1,10 @@
 package receiver
 
 import (
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -10,7 +12,18 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"github.com/s3ferry/s3ferry/internal/envcfg"
 )
+
+func TestSizesThatS3CannotHoldAreRefused(t *testing.T) {
+	_, err := New(t.Context(), envcfg.Receiver{PartSize: 1 << 20, MemoryMiB: 4}, slog.New(slog.DiscardHandler))
+	for _, want := range []string{"part size: got 1048576 bytes", "memory budget: got 4 MiB"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to say %q", err, want)
+		}
+	}
+}
 
 func TestARequestThatIsNeverAnsweredIsMadeAgain(t *testing.T) {
 	var requests atomic.Int64

@@ -70,8 +70,10 @@ type Receiver struct {
 // what that costs. A message is acknowledged only when its receipt is in the
 // receipts queue, or what carries it on in the inbox.
 func (r *Receiver) Handle(ctx context.Context, event events.SQSEvent) (events.SQSEventResponse, error) {
+	work, cancel := beforeDeadline(ctx)
+	defer cancel()
 	errs := make([]error, len(event.Records))
-	others, here := r.spread(ctx, event.Records, errs)
+	others, here := r.spread(work, event.Records, errs)
 	release := r.Inbox.Keep(ctx, here)
 
 	receipts := make([]*wire.Receipt, len(event.Records))
@@ -79,23 +81,37 @@ func (r *Receiver) Handle(ctx context.Context, event events.SQSEvent) (events.SQ
 	var wg sync.WaitGroup
 	for i, message := range event.Records {
 		if !others[i] {
-			wg.Go(func() { receipts[i], told[i], errs[i] = r.carry(ctx, message) })
+			wg.Go(func() { receipts[i], told[i], errs[i] = r.carry(work, message) })
 		}
 	}
 	wg.Wait()
 
 	r.send(ctx, receipts, errs)
+	errs = r.Inbox.BuryAll(ctx, event.Records, errs) // a journal that has forgotten could not say it again
 	r.tell(ctx, told, errs)
 	r.measure(ctx, receipts, errs)
 	release()
 	return r.Inbox.Settle(ctx, event.Records, errs), nil
 }
 
+// reserve is the time that the work leaves for what must be done after it: receipts,
+// dead letters, the journal and the queue have sendTimeout each.
+const reserve = 4 * sendTimeout
+
+func beforeDeadline(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	const share = 5
+	return context.WithDeadline(ctx, deadline.Add(-min(reserve, time.Until(deadline)/share)))
+}
+
 // measure logs the metrics of a batch: of the receipts that are in their queue.
 func (r *Receiver) measure(ctx context.Context, receipts []*wire.Receipt, errs []error) {
 	var set metric.Set
 	for i, receipt := range receipts {
-		if receipt != nil && (errs[i] == nil || fault.IsPermanent(errs[i])) {
+		if receipt != nil && errs[i] == nil {
 			obs.Measure(&set, *receipt)
 		}
 	}
@@ -108,8 +124,13 @@ func (r *Receiver) measure(ctx context.Context, receipts []*wire.Receipt, errs [
 // the message.
 func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.Receipt, func(context.Context) error, error) {
 	start := time.Now()
+	// Another try of this message might be the last, without a word.
+	last := settle.Receives(message) >= r.MaxReceives-1
 	t, trust, err := r.open(ctx, message.Body)
-	if err != nil {
+	switch {
+	case err != nil && !fault.IsPermanent(err) && last:
+		return nil, nil, r.startOver(ctx, message, err)
+	case err != nil:
 		return nil, nil, err // nobody can be told: whose it is stays unknown
 	}
 	segment, err := segmentOf(message)
@@ -120,19 +141,29 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	result, err := r.pull(ctx, t, trust, segment, receipt.Attempts > 1)
 
 	receipt.Millis, receipt.At = time.Since(start).Milliseconds(), time.Now().UTC()
+	if result.Residue != nil {
+		r.Log.WarnContext(ctx, "transfer not tidied up, lifecycle rules will", "id", t.ID, "key", t.Source.Key, "error", result.Residue)
+	}
 	unfinished, isUnfinished := errors.AsType[*transfer.Unfinished](err)
 	switch {
-	case isUnfinished:
+	case isUnfinished && unfinished.Parts > 0:
 		return nil, nil, r.carryOn(ctx, message, t, unfinished)
+	case isUnfinished:
+		// Nothing to go on with is a failure, or it could loop for ever.
+		err = fault.Transientf("no-progress", "carry %q: %w", t.Source.Key, unfinished)
+	}
+	switch {
 	case fault.IsPermanent(err):
 		receipt.Outcome, receipt.Class, receipt.Reason = wire.Failed, fault.Class(err), secret.Scrub(err.Error())
 		if isRefusal(err) {
 			receipt.Outcome = wire.Refused
 		}
 		return receipt, result.Told, err
-	case err != nil && receipt.Attempts >= r.MaxReceives-1:
-		// Another try here might be the last, without a word. Of the next round the
-		// sender knows, and the journal has kept what is done.
+	case err != nil && last && segment != transfer.Whole:
+		// If each segment were handed back, each would come again as a whole.
+		return nil, nil, r.startOver(ctx, message, err)
+	case err != nil && last:
+		// Of the next round the sender knows, and the journal has kept what is done.
 		receipt.Outcome, receipt.Class, receipt.Reason, receipt.Retry = wire.Failed, fault.Class(err), secret.Scrub(err.Error()), true
 		r.Log.WarnContext(ctx, "transfer handed back", "class", receipt.Class, "reason", receipt.Reason, "id", t.ID,
 			"key", t.Source.Key, "attempts", receipt.Attempts, "round", t.Round)
@@ -145,9 +176,6 @@ func (r *Receiver) carry(ctx context.Context, message events.SQSMessage) (*wire.
 	}
 	if err := r.askAgain(ctx, wire.OpTag, result.Retag); err != nil {
 		return nil, nil, err
-	}
-	if result.Residue != nil {
-		r.Log.WarnContext(ctx, "transfer not tidied up, lifecycle rules will", "id", t.ID, "key", t.Source.Key, "error", result.Residue)
 	}
 	if result.Outcome == "" {
 		return nil, nil, r.share(ctx, message, result.Segments)
@@ -241,17 +269,24 @@ func (r *Receiver) askAgain(ctx context.Context, op wire.Op, again *wire.Source)
 }
 
 // carryOn puts the transfer back into the inbox as a new message, so that going
-// on costs no receive. Where nothing was finished there is nothing to go on
-// with: that is a failure, or it could loop for ever.
+// on costs no receive.
 func (r *Receiver) carryOn(ctx context.Context, message events.SQSMessage, t *wire.Transfer, u *transfer.Unfinished) error {
-	if u.Parts == 0 {
-		return fault.Transientf("no-progress", "carry %q: %w", t.Source.Key, u)
-	}
 	if err := r.putBack(ctx, message); err != nil {
 		return err
 	}
 	r.Log.InfoContext(ctx, "transfer goes on in another invocation", "id", t.ID, "key", t.Source.Key,
 		"parts", u.Parts, "remaining", u.Remaining)
+	return nil
+}
+
+// startOver puts message back as a new one because of err, so that its receives
+// are counted from the start.
+func (r *Receiver) startOver(ctx context.Context, message events.SQSMessage, err error) error {
+	if putErr := r.putBack(ctx, message); putErr != nil {
+		return fmt.Errorf("%w (it was to start over after: %w)", putErr, err)
+	}
+	r.Log.WarnContext(ctx, "message starts over", "class", fault.Class(err), "reason", secret.Scrub(err.Error()),
+		"messageId", message.MessageId, "receives", settle.Receives(message))
 	return nil
 }
 
@@ -278,7 +313,7 @@ func (r *Receiver) tell(ctx context.Context, told []func(context.Context) error,
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTimeout)
 	defer cancel()
 	for i, f := range told {
-		if f == nil || errs[i] != nil && !fault.IsPermanent(errs[i]) {
+		if f == nil || errs[i] != nil {
 			continue
 		}
 		switch err := f(ctx); {

@@ -43,6 +43,7 @@ type engine struct {
 
 	segments []int // carried by PutSegment
 	deleted  []string
+	hang     string          // the key of a Put that lasts until its time is over
 	tagged   map[string]bool // by key: whether it was called redelivered
 }
 
@@ -51,7 +52,11 @@ type answer struct {
 	err    error
 }
 
-func (e *engine) Put(_ context.Context, t *wire.Transfer, redelivered bool) (transfer.Result, error) {
+func (e *engine) Put(ctx context.Context, t *wire.Transfer, redelivered bool) (transfer.Result, error) {
+	if e.hang != "" && e.hang == t.Source.Key {
+		<-ctx.Done()
+		return transfer.Result{}, &transfer.Unfinished{Err: ctx.Err()}
+	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.puts[t.Source.Key] = redelivered
@@ -386,9 +391,56 @@ func TestARemovedKeyIsRefused(t *testing.T) {
 func TestTrustThatCannotBeReadIsNotTheMessagesFault(t *testing.T) {
 	b := newBench(nil)
 	b.Trust.Fetch = func(context.Context) (link.Trust, error) { return link.Trust{}, errors.New("SSM is down") }
-	if failed := b.handle(t, batch(signed(t, "k", nil))); len(failed) != 1 || len(b.dead()) > 0 {
+	body := signed(t, "k", nil)
+	if failed := b.handle(t, batch(body)); len(failed) != 1 || len(b.dead()) > 0 {
 		t.Errorf("got failures %v and dead letters %v", failed, b.dead())
 	}
+	event := batch(body)
+	event.Records[0].Attributes["ApproximateReceiveCount"] = "19"
+	if failed := b.handle(t, event); len(failed) > 0 || len(b.queues.sent["inbox"]) != 1 || *b.queues.sent["inbox"][0].MessageBody != body {
+		t.Errorf("before SQS gives it up: got failures %v, sent %v, want it to start over", failed, b.queues.sent)
+	}
+}
+
+func TestALastTryWithoutProgressIsHandedBack(t *testing.T) {
+	b := newBench(map[string]answer{"k": {err: &transfer.Unfinished{Remaining: 7}}})
+	event := batch(signed(t, "k", nil))
+	event.Records[0].Attributes["ApproximateReceiveCount"] = "19"
+	if failed := b.handle(t, event); len(failed) > 0 || !b.receipts(t)["k"].Retry {
+		t.Errorf("got failures %v, receipt %+v", failed, b.receipts(t)["k"])
+	}
+}
+
+func TestWhatIsLeftBehindIsLogged(t *testing.T) {
+	residue := errors.New("abort denied")
+	for name, a := range map[string]answer{
+		"done":   {result: transfer.Result{Outcome: wire.Gone, Residue: residue}},
+		"failed": {result: transfer.Result{Residue: residue}, err: fault.Permanentf("source-denied", "403")},
+		"again":  {result: transfer.Result{Residue: residue}, err: fault.Transientf("border", "reset")},
+	} {
+		b := newBench(map[string]answer{"k": a})
+		b.handle(t, batch(signed(t, "k", nil)))
+		if !strings.Contains(b.log.String(), "abort denied") {
+			t.Errorf("%s: not in the log: %s", name, b.log.String())
+		}
+	}
+}
+
+func TestWhatWasDoneIsToldBeforeTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(map[string]answer{"done": {result: transfer.Result{Outcome: wire.Skipped}}})
+		b.engine.hang = "stuck"
+		ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
+		defer cancel()
+		response, err := b.Handle(ctx, batch(signed(t, "done", nil), signed(t, "stuck", nil)))
+		deadline, _ := ctx.Deadline()
+		if left := time.Until(deadline); left < 20*time.Second {
+			t.Errorf("%s were left for the receipts", left)
+		}
+		if err != nil || len(response.BatchItemFailures) != 1 || b.receipts(t)["done"].Outcome != wire.Skipped {
+			t.Errorf("got %v, %v, receipts %v", response, err, b.receipts(t))
+		}
+	})
 }
 
 func TestRedeliveryIsToldToTheEngine(t *testing.T) {

@@ -92,6 +92,24 @@ func TestAnUnfinishedSegmentGoesOnAsOne(t *testing.T) {
 	}
 }
 
+func TestASegmentsLastTryStartsOver(t *testing.T) {
+	b := newBench(map[string]answer{"k": {err: fault.Transientf("destination-busy", "503")}})
+	for _, down := range []bool{false, true} {
+		event := batch(signed(t, "k", nil))
+		asSegment(event, 0, "7")
+		event.Records[0].Attributes["ApproximateReceiveCount"] = "19"
+		if down {
+			b.queues.sendErr = errors.New("SQS is down")
+		}
+		if failed := b.handle(t, event); (len(failed) == 1) != down {
+			t.Errorf("down %v: got failures %v", down, failed)
+		}
+	}
+	if diff := cmp.Diff([]string{"7"}, b.inbox()); diff != "" || len(b.receipts(t)) > 0 || len(b.dead()) > 0 {
+		t.Errorf("the segment again (-want +got):\n%s\nreceipts %v, dead letters %v, want none", diff, b.receipts(t), b.dead())
+	}
+}
+
 func TestASegmentThatIsNoNumberIsADeadLetter(t *testing.T) {
 	for _, index := range []string{"-1", "x", ""} {
 		b := newBench(nil)
@@ -166,7 +184,7 @@ func TestWhatIsToldIsToldBeforeTheJournalForgets(t *testing.T) {
 		"forget is denied":      {nil, "", fault.Permanentf("journal-denied", "403"), true, 0, 0},
 		"dead letter":           {fault.Permanentf("source-denied", "403"), "", nil, true, 0, 1},
 		"dead letter not told":  {fault.Permanentf("source-denied", "403"), `"failed"`, nil, false, 1, 0},
-		"dead letter forgotten": {fault.Permanentf("source-denied", "403"), "", errors.New("503"), true, 1, 0},
+		"dead letter forgotten": {fault.Permanentf("source-denied", "403"), "", errors.New("503"), true, 1, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(nil)
@@ -175,6 +193,9 @@ func TestWhatIsToldIsToldBeforeTheJournalForgets(t *testing.T) {
 				told = true
 				if len(b.receipts(t)) != 1 {
 					t.Error("the receipt was not there yet")
+				}
+				if len(b.queues.sent["dead"]) != tc.dead {
+					t.Error("the dead letter was not there yet")
 				}
 				return tc.forget
 			}}

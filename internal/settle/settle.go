@@ -44,8 +44,8 @@ const (
 )
 
 const (
-	// timeout bounds all of Settle's calls, which run even after the
-	// invocation's own work was cut off.
+	// timeout bounds the calls of BuryAll, and the others of Settle, which run even
+	// after the invocation's own work was cut off.
 	timeout = 5 * time.Second
 	// batch is SQS's limit of entries in one call.
 	batch = 10
@@ -90,22 +90,9 @@ type Queue struct {
 //
 // Each failure is logged here, once. Settle works after ctx is done as well.
 func (q *Queue) Settle(ctx context.Context, messages []events.SQSMessage, errs []error) events.SQSEventResponse {
+	errs = q.BuryAll(ctx, messages, errs)
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
-
-	errs = slices.Clone(errs)
-	var group errgroup.Group
-	group.SetLimit(batch)
-	for i := range messages {
-		if fault.IsPermanent(errs[i]) {
-			group.Go(func() error {
-				errs[i] = q.Bury(ctx, messages[i], errs[i])
-				return nil
-			})
-		}
-	}
-	_ = group.Wait()
-
 	var response events.SQSEventResponse
 	var hidden []types.ChangeMessageVisibilityBatchRequestEntry
 	for i, m := range messages {
@@ -119,6 +106,27 @@ func (q *Queue) Settle(ctx context.Context, messages []events.SQSMessage, errs [
 	}
 	q.hide(ctx, hidden)
 	return response
+}
+
+// BuryAll does the part of Settle that is about permanent failures: it returns errs
+// with nil for each message that is on the dead-letter queue now, and with the
+// reason for one that is not.
+func (q *Queue) BuryAll(ctx context.Context, messages []events.SQSMessage, errs []error) []error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
+	errs = slices.Clone(errs)
+	var group errgroup.Group
+	group.SetLimit(batch)
+	for i := range messages {
+		if fault.IsPermanent(errs[i]) {
+			group.Go(func() error {
+				errs[i] = q.Bury(ctx, messages[i], errs[i])
+				return nil
+			})
+		}
+	}
+	_ = group.Wait()
+	return errs
 }
 
 // Keep holds messages for a lease from now on and renews it, until ctx is done or
@@ -137,7 +145,7 @@ func (q *Queue) Keep(ctx context.Context, messages []events.SQSMessage) (stop fu
 		renew := time.NewTicker(lease / 3)
 		defer renew.Stop()
 		for {
-			q.hide(ctx, held)
+			q.renew(ctx, held, lease/3)
 			select {
 			case <-ctx.Done():
 				return
@@ -149,6 +157,14 @@ func (q *Queue) Keep(ctx context.Context, messages []events.SQSMessage) (stop fu
 		cancel()
 		<-ended
 	}
+}
+
+// renew hides messages, and gives up in time for the next try: a call that is
+// never answered must not cost the lease.
+func (q *Queue) renew(ctx context.Context, held []types.ChangeMessageVisibilityBatchRequestEntry, within time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	q.hide(ctx, held)
 }
 
 // Bury puts m on the dead-letter queue because of err, whose class and text go

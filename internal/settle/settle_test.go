@@ -292,6 +292,29 @@ func TestKeep(t *testing.T) {
 	})
 }
 
+// silent answers no visibility call.
+type silent struct{ recorder }
+
+func (s *silent) ChangeMessageVisibilityBatch(ctx context.Context, _ *sqs.ChangeMessageVisibilityBatchInput, _ ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error) {
+	s.calls = append(s.calls, time.Now())
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+func TestKeepGoesOnWhereACallIsNeverAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, _ := newQueue(nil)
+		s := &silent{}
+		q.SQS, q.Lease = s, 90*time.Second
+		stop := q.Keep(t.Context(), []events.SQSMessage{message(0, 1)})
+		time.Sleep(q.Lease - time.Second)
+		stop()
+		if len(s.calls) != 3 {
+			t.Errorf("%d calls within a lease, want 3", len(s.calls))
+		}
+	})
+}
+
 // refusingSome answers each visibility call with one refused entry.
 type refusingSome struct{ recorder }
 

@@ -22,6 +22,8 @@ import (
 const (
 	// pollWait is SQS's longest wait for a message, in seconds.
 	pollWait = 20
+	// pollTimeout ends a poll that is never answered.
+	pollTimeout = 2 * pollWait * time.Second
 	// lease hides a message until its handler holds it: a poll that is broken off
 	// may have taken messages that nobody works on. In seconds.
 	lease = 60
@@ -130,6 +132,8 @@ func take(ctx context.Context, free <-chan struct{}) (slots int) {
 }
 
 func (w *Worker) receive(ctx context.Context, n int) ([]types.Message, error) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
 	out, err := w.SQS.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
 		QueueUrl: aws.String(w.QueueURL), MaxNumberOfMessages: int32(n), WaitTimeSeconds: pollWait, VisibilityTimeout: lease, //nolint:gosec // at most batch
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},

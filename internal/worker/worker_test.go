@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/aws/aws-lambda-go/events"
@@ -214,6 +215,35 @@ func (f *flaky) ReceiveMessage(ctx context.Context, in *awssqs.ReceiveMessageInp
 		return nil, errors.New("not now")
 	}
 	return f.Client.ReceiveMessage(ctx, in, o...)
+}
+
+// silent answers no poll but the first.
+type silent struct {
+	SQS
+	polls atomic.Int64
+}
+
+func (s *silent) ReceiveMessage(ctx context.Context, _ *awssqs.ReceiveMessageInput, _ ...func(*awssqs.Options)) (*awssqs.ReceiveMessageOutput, error) {
+	if s.polls.Add(1) > 1 {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return &awssqs.ReceiveMessageOutput{}, nil
+}
+
+func TestAPollThatIsNeverAnsweredIsMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &silent{}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		w := Worker{SQS: s, Log: slog.New(slog.DiscardHandler)}
+		if err := w.Run(ctx); err != nil {
+			t.Error(err)
+		}
+		if n := s.polls.Load(); n < 10 {
+			t.Errorf("%d polls in ten minutes", n)
+		}
+	})
 }
 
 func TestALaterPollIsTriedAgain(t *testing.T) {
