@@ -215,7 +215,7 @@ func TestFunctions(t *testing.T) {
 		architecture    string
 	}{
 		"SenderSenderFunction":  {512, 60, "arm64"},
-		"SenderCourierFunction": {256, 60, "arm64"},
+		"SenderCourierFunction": {256, 70, "arm64"},
 		"ReceiverFunction":      {2048, 900, "x86_64"},
 	}
 	seen := 0

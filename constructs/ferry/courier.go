@@ -12,8 +12,10 @@ import (
 )
 
 const (
-	courierTimeout  = time.Minute
 	courierInterval = time.Minute
+	// courierTimeout leaves a round the whole minute to fetch receipts in, since it
+	// fetches none in its last twelve seconds.
+	courierTimeout = courierInterval + 10*time.Second
 )
 
 // newCourier makes the function that fetches receipts once a minute.

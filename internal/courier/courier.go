@@ -17,8 +17,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/s3ferry/s3ferry/internal/backlog"
+	"github.com/s3ferry/s3ferry/internal/door"
 	"github.com/s3ferry/s3ferry/internal/envcfg"
 	"github.com/s3ferry/s3ferry/internal/event"
 	"github.com/s3ferry/s3ferry/internal/fault"
@@ -37,8 +40,15 @@ const (
 )
 
 const (
-	// loops is how many requests for receipts are under way at once.
-	loops = 4
+	// loops is how many batches of receipts are seen to at once at first. Each full
+	// batch starts one more, up to mostLoops: at the rate below, a call may take a
+	// third of a second until they are too few.
+	loops, mostLoops = 4, 24
+	// callsPerSecond is how often a round calls the mailbox API at most, after as many
+	// at once. A transfer takes a tenth of a call to send, and two tenths to receive
+	// and delete its receipt, so the courier takes two thirds of what the API allows
+	// unless it is set otherwise, and leaves the sender one.
+	callsPerSecond = door.DefaultRate * 2 / 3
 	// reserve is the time before the end of a round in which no more receipts are
 	// asked for, since those at hand still have to be seen to.
 	reserve = 10 * time.Second
@@ -120,21 +130,41 @@ func (c *Courier) Handle(ctx context.Context) error {
 	return err
 }
 
-// drain fetches receipts in several loops at once until each found none.
+// drain fetches receipts in several loops at once until each found none or failed.
+// A throttle that lasts longer than a call is tried ends loops until the rest fit.
 func (c *Courier) drain(ctx context.Context, secret link.Secret, round *tally) error {
 	client := mailbox.New(c.HTTP, secret)
-	errs := make([]error, loops)
-	var wg sync.WaitGroup
-	for i := range errs {
-		wg.Go(func() {
-			for more := true; more && errs[i] == nil && timeLeft(ctx) > reserve; {
-				if more, errs[i] = c.fetch(ctx, client, round); !more && errs[i] == nil {
-					round.empty()
-				}
+	calls := rate.NewLimiter(callsPerSecond, callsPerSecond)
+	var mu sync.Mutex
+	var errs []error
+	var group errgroup.Group
+	group.SetLimit(mostLoops)
+	var loop func() error
+	loop = func() error {
+		for timeLeft(ctx) > reserve {
+			n, err := c.fetch(ctx, client, calls, round)
+			mu.Lock()
+			if err != nil {
+				errs = append(errs, err)
 			}
-		})
+			smooth := len(errs) == 0
+			mu.Unlock()
+			switch {
+			case err != nil:
+				return err // the other loops go on
+			case n == 0:
+				round.empty()
+				return nil
+			case n == door.MaxEntries && smooth:
+				group.TryGo(loop)
+			}
+		}
+		return nil
 	}
-	wg.Wait()
+	for range loops {
+		group.Go(loop)
+	}
+	_ = group.Wait()
 	return worst(errs)
 }
 
@@ -180,11 +210,14 @@ func timeLeft(ctx context.Context) time.Duration {
 }
 
 // fetch fetches one batch of receipts, sees to each and deletes those that are
-// done. It reports whether there were any.
-func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, round *tally) (bool, error) {
+// done. It returns how many there were.
+func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, calls *rate.Limiter, round *tally) (int, error) {
+	if err := calls.Wait(ctx); err != nil {
+		return 0, err
+	}
 	messages, err := client.Receive(ctx)
 	if err != nil || len(messages) == 0 {
-		return false, err
+		return 0, err
 	}
 	var done []string    // handles
 	var again []requeued // receipts whose transfers have to be sent again
@@ -210,6 +243,7 @@ func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, round *tall
 			}
 			c.tell(ctx, receipt)
 			round.add(receipt)
+			round.metrics.Count(metric.GivenUp, 1)
 		default:
 			again = append(again, requeued{m.Handle, receipt})
 			continue
@@ -226,8 +260,13 @@ func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, round *tall
 		round.metrics.Count(metric.Requeued, 1)
 		done = append(done, r.handle)
 	}
+	// Now, since nothing of them is left when this is cut off after the deletion.
+	round.metrics.Log(ctx, c.Log, c.Name)
+	if err := calls.Wait(ctx); err != nil {
+		return len(messages), errors.Join(append(failures, err)...)
+	}
 	failures = append(failures, client.Delete(ctx, done))
-	return true, errors.Join(failures...)
+	return len(messages), errors.Join(failures...)
 }
 
 // giveUp puts the event of a transfer that was sent too often on the outbox's

@@ -51,7 +51,7 @@ var (
 	Lag        = Metric{"Lag", milliseconds}      // from the event to the copy
 	Rounds     = Metric{"Rounds", count}          // times that a transfer was sent again
 	Requeued   = Metric{"Requeued", count}        // transfers put back into the outbox
-	GivenUp    = Metric{"GivenUp", count}         // failed for good, or refused
+	GivenUp    = Metric{"GivenUp", count}         // failed for good, refused, or sent often enough
 	Unreadable = Metric{"Unreadable", count}      // receipts
 	Inbox      = Metric{"Inbox", count}           // messages in the inbox
 )
