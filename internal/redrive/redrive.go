@@ -27,13 +27,19 @@ import (
 )
 
 const (
-	batch   = 10 // SQS's limit of messages in one call
-	readers = 4
+	batch = 10 // SQS's limit of messages in one call
+	// readers are as many as meet all 120,000 letters that SQS hides at once before
+	// the lease of the first ends, at a quarter of a second a call.
+	readers = 16
+	// repeats is how many batches of letters that were all met before end a reader:
+	// those that stay show again when their lease ends, and may come before others.
+	repeats = 10
 	// wait is how long a queue is asked; SQS then looks at all its servers.
 	wait = 2 * time.Second
 	// lease is how long nobody else sees a letter that was read.
 	lease = 5 * time.Minute
-	// timeout bounds the calls that must be made after an interrupt.
+	// timeout bounds each call that must be made after an interrupt, and all that
+	// show letters again then.
 	timeout = 10 * time.Second
 )
 
@@ -42,6 +48,7 @@ type SQS interface {
 	ReceiveMessage(context.Context, *sqs.ReceiveMessageInput, ...func(*sqs.Options)) (*sqs.ReceiveMessageOutput, error)
 	DeleteMessageBatch(context.Context, *sqs.DeleteMessageBatchInput, ...func(*sqs.Options)) (*sqs.DeleteMessageBatchOutput, error)
 	ChangeMessageVisibilityBatch(context.Context, *sqs.ChangeMessageVisibilityBatchInput, ...func(*sqs.Options)) (*sqs.ChangeMessageVisibilityBatchOutput, error)
+	GetQueueAttributes(context.Context, *sqs.GetQueueAttributesInput, ...func(*sqs.Options)) (*sqs.GetQueueAttributesOutput, error)
 }
 
 var _ SQS = (*sqs.Client)(nil)
@@ -113,7 +120,7 @@ type Summary map[string]int
 // Run goes through the letters of queues once. A letter is deleted only when the
 // outbox has its event; if it then can't be deleted, that is an error, and its
 // objects are looked at once more, which changes nothing. Letters that stay are
-// visible again when Run returns.
+// visible again when Run returns. If it has not met all, it says so in an error.
 func Run(ctx context.Context, queues []Queue, o Options) (Summary, error) {
 	r := &run{Options: o, summary: Summary{}}
 	var errs []error
@@ -134,28 +141,44 @@ type run struct {
 
 // drain reads queue until there is nothing that was not seen before.
 func (r *run) drain(ctx context.Context, queue Queue) error {
-	pass := &pass{run: r, queue: queue, seen: map[string]bool{}, held: map[string]bool{}}
+	pass := &pass{run: r, queue: queue, seen: map[string]bool{}, held: map[string]string{}}
+	before, err := pass.depth(ctx)
+	if err != nil {
+		return err
+	}
 	var group errgroup.Group
 	var failed atomic.Bool
 	for range readers {
 		group.Go(func() error {
-			for ctx.Err() == nil && !failed.Load() {
-				more, err := pass.step(ctx)
+			for old := 0; ctx.Err() == nil && !failed.Load(); {
+				met, fresh, err := pass.step(ctx)
 				if err != nil {
 					failed.Store(true)
 					return err
 				}
-				if !more {
+				if old++; fresh > 0 {
+					old = 0
+				}
+				if met == 0 || old == repeats {
 					return nil
 				}
 			}
 			return ctx.Err()
 		})
 	}
-	err := group.Wait()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
-	defer cancel()
-	return errors.Join(err, pass.release(ctx))
+	if err := errors.Join(group.Wait(), pass.release(ctx)); err != nil {
+		return err
+	}
+	after, err := pass.depth(ctx)
+	if err != nil {
+		return err
+	}
+	// SQS counts roughly and late: what was just deleted may count afterwards, and
+	// what was deleted just before, at first.
+	if n := min(before-len(pass.seen), after-len(pass.held)); n > 0 {
+		return fmt.Errorf("%d letters were hidden or not looked at: run it again, in %v for those that another run has hidden", n, lease)
+	}
+	return nil
 }
 
 // pass is one way through a queue.
@@ -164,13 +187,31 @@ type pass struct {
 	queue Queue
 
 	mu   sync.Mutex
-	seen map[string]bool // by message ID
-	held map[string]bool // handles of letters that stay
+	seen map[string]bool   // by message ID
+	held map[string]string // newest handles of letters that stay, by message ID
 }
 
-// step takes up to ten letters on their way. It reports whether there may be
-// more: when only letters come by that were seen before, all were.
-func (p *pass) step(ctx context.Context) (more bool, err error) {
+// depth asks how many letters there are, hidden ones too.
+func (p *pass) depth(ctx context.Context) (int, error) {
+	names := []types.QueueAttributeName{types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible}
+	out, err := p.queue.SQS.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &p.queue.URL, AttributeNames: names})
+	if err != nil {
+		return 0, fmt.Errorf("ask how many letters there are: %w", err)
+	}
+	total := 0
+	for _, name := range names {
+		n, err := strconv.Atoi(out.Attributes[string(name)])
+		if err != nil {
+			return 0, fmt.Errorf("ask how many letters there are: got %q as %s, expected a number", out.Attributes[string(name)], name)
+		}
+		total += n
+	}
+	return total, nil
+}
+
+// step takes up to ten letters on their way. It returns how many came, and how
+// many of them were not seen before.
+func (p *pass) step(ctx context.Context) (met, fresh int, err error) {
 	// Not cut short: SQS would hide letters for a call that nobody listens to.
 	receive, cancel := context.WithTimeout(context.WithoutCancel(ctx), wait+timeout)
 	defer cancel()
@@ -179,11 +220,8 @@ func (p *pass) step(ctx context.Context) (more bool, err error) {
 		VisibilityTimeout: int32(lease / time.Second), MessageAttributeNames: []string{"All"},
 		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameSentTimestamp},
 	})
-	if _, full := errors.AsType[*types.OverLimit](err); full {
-		return false, errors.New("SQS shows no more letters at once: run it again for the rest")
-	}
 	if err != nil {
-		return false, fmt.Errorf("receive: %w", err)
+		return 0, 0, fmt.Errorf("receive: %w", err)
 	}
 	var taken []Letter
 	for _, m := range out.Messages {
@@ -191,16 +229,16 @@ func (p *pass) step(ctx context.Context) (more bool, err error) {
 		if p.meet(letter) {
 			continue
 		}
-		more = true
+		fresh++
 		if letter.Fate == Redriven {
 			taken = append(taken, letter)
 			continue
 		}
 		if err := p.tell(letter); err != nil {
-			return false, err
+			return 0, 0, err
 		}
 	}
-	return more, p.move(ctx, taken)
+	return len(out.Messages), fresh, p.move(ctx, taken)
 }
 
 // meet notes a letter and reports whether it was seen before. All that stays is
@@ -210,22 +248,23 @@ func (p *pass) meet(letter Letter) (before bool) {
 	defer p.mu.Unlock()
 	before = p.seen[letter.Message]
 	p.seen[letter.Message] = true
-	p.held[letter.handle] = true
+	p.held[letter.Message] = letter.handle
 	return before
 }
 
 func (p *pass) judge(m types.Message) Letter {
 	letter := Letter{
 		Queue: p.queue.Name, Message: aws.ToString(m.MessageId), Body: aws.ToString(m.Body), handle: aws.ToString(m.ReceiptHandle),
-		Class:   cmp.Or(aws.ToString(m.MessageAttributes[settle.ClassAttribute].StringValue), crashed),
-		Reason:  aws.ToString(m.MessageAttributes[settle.ReasonAttribute].StringValue),
 		foreign: map[string]types.MessageAttributeValue{},
 	}
+	text := func(name string) string { return aws.ToString(m.MessageAttributes[name].StringValue) }
+	letter.Class = cmp.Or(text(settle.ClassAttribute), text(ruleClass), crashed)
+	letter.Reason = cmp.Or(text(settle.ReasonAttribute), text(ruleReason))
 	if millis, err := strconv.ParseInt(m.Attributes[string(types.MessageSystemAttributeNameSentTimestamp)], 10, 64); err == nil {
 		letter.Sent = time.UnixMilli(millis).UTC()
 	}
 	for name, attribute := range m.MessageAttributes {
-		if !strings.HasPrefix(name, ourAttributes) {
+		if !strings.HasPrefix(name, ourAttributes) && !slices.Contains(ruleAttributes, name) {
 			letter.foreign[name] = attribute
 		}
 	}
@@ -248,6 +287,16 @@ func (p *pass) judge(m types.Message) Letter {
 // ourAttributes begin with this. They tell of the life that has ended.
 const ourAttributes = "s3ferry-"
 
+// Attributes of a letter that EventBridge could not put into the outbox.
+// https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-rule-dlq.html
+const (
+	ruleClass  = "ERROR_CODE"
+	ruleReason = "ERROR_MESSAGE"
+)
+
+// ruleAttributes tell of the life that has ended, too.
+var ruleAttributes = []string{ruleClass, ruleReason, "RULE_ARN", "TARGET_ARN", "EXHAUSTED_RETRY_CONDITION", "RETRY_ATTEMPTS"}
+
 // move puts the events of letters into the outbox, and deletes those letters
 // whose event is there.
 func (p *pass) move(ctx context.Context, letters []Letter) error {
@@ -265,7 +314,7 @@ func (p *pass) move(ctx context.Context, letters []Letter) error {
 			letters[i].Fate, letters[i].Problem = Kept, errs[i].Error()
 			continue
 		}
-		entries = append(entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: &letters[i].handle})
+		entries = append(entries, types.DeleteMessageBatchRequestEntry{Id: &letters[i].Message, ReceiptHandle: &letters[i].handle})
 	}
 	err = errors.Join(err, p.remove(context.WithoutCancel(ctx), entries))
 	for _, letter := range letters {
@@ -291,7 +340,7 @@ func (p *pass) remove(ctx context.Context, entries []types.DeleteMessageBatchReq
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, entry := range entries {
-		delete(p.held, aws.ToString(entry.ReceiptHandle))
+		delete(p.held, aws.ToString(entry.Id))
 	}
 	if len(out.Failed) > 0 {
 		first := out.Failed[0]
@@ -311,18 +360,23 @@ func (p *pass) tell(letter Letter) error {
 	return p.Found(letter)
 }
 
-// release shows the letters that stay to others again. What it cannot release
-// shows by itself when the lease ends.
+// release shows the letters that stay to others again, after an interrupt as many
+// as it can in a while. What it cannot release shows by itself when the lease ends.
 func (p *pass) release(ctx context.Context) error {
+	calls, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(timeout, cancel) })()
 	var group errgroup.Group
 	group.SetLimit(readers)
-	for handles := range slices.Chunk(slices.Collect(maps.Keys(p.held)), batch) {
+	for handles := range slices.Chunk(slices.Collect(maps.Values(p.held)), batch) {
 		entries := make([]types.ChangeMessageVisibilityBatchRequestEntry, len(handles))
 		for i, handle := range handles {
 			entries[i] = types.ChangeMessageVisibilityBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: &handle, VisibilityTimeout: 0}
 		}
 		group.Go(func() error {
-			_, err := p.queue.SQS.ChangeMessageVisibilityBatch(ctx, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &p.queue.URL, Entries: entries})
+			call, cancel := context.WithTimeout(calls, timeout)
+			defer cancel()
+			_, err := p.queue.SQS.ChangeMessageVisibilityBatch(call, &sqs.ChangeMessageVisibilityBatchInput{QueueUrl: &p.queue.URL, Entries: entries})
 			return err
 		})
 	}
