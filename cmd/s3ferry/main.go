@@ -47,7 +47,7 @@ func run(ctx context.Context, root *cobra.Command, args []string) int {
 	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
 		return exitInterrupted
 	}
-	fmt.Fprintln(root.ErrOrStderr(), "s3ferry:", err)
+	fmt.Fprintln(root.ErrOrStderr(), "s3ferry:", printable(err.Error()))
 	if !started {
 		fmt.Fprintln(root.ErrOrStderr(), "Run with --help to see the usage.")
 		return exitUsage

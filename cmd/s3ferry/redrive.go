@@ -8,6 +8,8 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
@@ -20,7 +22,7 @@ const (
 	inboxName  = "inbox"
 	outboxName = "outbox"
 
-	// widestCell is the most characters of a key or a reason in a table.
+	// widestCell is the most characters of a line in a table's cell.
 	widestCell = 60
 )
 
@@ -68,6 +70,9 @@ func (f *redriveFlags) check() error {
 	err := f.sides.check(f.queue != outboxName)
 	if f.queue != "" && f.queue != inboxName && f.queue != outboxName {
 		err = errors.Join(err, fmt.Errorf("--queue: got %q, expected %s or %s", f.queue, inboxName, outboxName))
+	}
+	if !utf8.ValidString(f.key) {
+		err = errors.Join(err, fmt.Errorf("--key: got %q, expected UTF-8, as keys are", f.key))
 	}
 	if f.list && f.dryRun {
 		err = errors.Join(err, errors.New("--list and --dry-run: got both"))
@@ -142,7 +147,12 @@ func newLetterTable(now time.Time) *letterTable {
 	t := &letterTable{table.NewWriter(), now}
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"queue", "age", "class", "key", "reason", "fate"})
+	t.AppendHeader(table.Row{"queue", "age", "class", "key", "fate", "reason"})
+	var wrapped []table.ColumnConfig
+	for _, name := range []string{"key", "fate", "reason"} {
+		wrapped = append(wrapped, table.ColumnConfig{Name: name, WidthMax: widestCell, WidthMaxEnforcer: text.WrapSoft})
+	}
+	t.SetColumnConfigs(wrapped)
 	return t
 }
 
@@ -158,7 +168,7 @@ func (t *letterTable) add(l redrive.Letter) error {
 	if l.Problem != "" {
 		fate += ": " + l.Problem
 	}
-	t.AppendRow(table.Row{l.Queue, t.now.Sub(l.Sent).Truncate(time.Second), l.Class, cell(key), cell(l.Reason), cell(fate)})
+	t.AppendRow(table.Row{l.Queue, t.now.Sub(l.Sent).Truncate(time.Second), line(l.Class), line(key), line(fate), line(l.Reason)})
 	return nil
 }
 
@@ -179,7 +189,19 @@ func (t *letterTable) print(cmd *cobra.Command, summary redrive.Summary) {
 	fmt.Fprintln(out, strings.Join(parts, ", "))
 }
 
-// cell is s on one line of a table.
-func cell(s string) string {
-	return text.Snip(strings.Join(strings.Fields(s), " "), widestCell, "…")
+// cell is as much of s as fits on one line of a table.
+func cell(s string) string { return text.Snip(line(s), widestCell, "…") }
+
+// line is s on one line, fit for a terminal.
+func line(s string) string { return printable(strings.Join(strings.Fields(s), " ")) }
+
+// printable is s without what could steer a terminal: others choose keys, and what
+// reasons quote.
+func printable(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) || r == '\n' {
+			return r
+		}
+		return utf8.RuneError
+	}, s)
 }

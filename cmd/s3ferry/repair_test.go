@@ -24,6 +24,7 @@ func TestExitCodesOfRepair(t *testing.T) {
 		"no lookups":                  {[]string{"verify", "--local", "x", "--lookups", "0"}, exitUsage, "--lookups: got 0"},
 		"another queue":               {[]string{"redrive", "--local", "x", "--queue", "receipts"}, exitUsage, `--queue: got "receipts"`},
 		"two ways to change nothing":  {[]string{"redrive", "--local", "x", "--list", "--dry-run"}, exitUsage, "--list and --dry-run"},
+		"a pattern that is no key":    {[]string{"redrive", "--local", "x", "--key", "\xff*"}, exitUsage, `--key: got "\xff*", expected UTF-8`},
 		"no such file":                {[]string{"redrive", "--local", none}, exitFailed, "--local: open"},
 		"no such file for a backfill": {[]string{"backfill", "--local", none}, exitFailed, "--local: open"},
 		"nothing to compare":          {[]string{"verify", "--local", none}, exitNotCompared, "not compared to the end: --local: open"},
