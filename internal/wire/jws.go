@@ -153,7 +153,10 @@ func versionOf(body []byte) (int, error) {
 	return version.V, err
 }
 
-// marshal writes v without escaping for HTML, which would lengthen every URL.
+// marshal writes v without escaping for HTML, which would lengthen every URL, and
+// with escapes for the two characters that JSON may have as they are and SQS takes
+// in no message.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
@@ -161,7 +164,9 @@ func marshal(v any) ([]byte, error) {
 	if err := enc.Encode(v); err != nil {
 		return nil, err
 	}
-	return bytes.TrimSuffix(b.Bytes(), []byte("\n")), nil
+	text := bytes.TrimSuffix(b.Bytes(), []byte("\n"))
+	text = bytes.ReplaceAll(text, []byte("\uFFFE"), []byte(`\ufffe`))
+	return bytes.ReplaceAll(text, []byte("\uFFFF"), []byte(`\uffff`)), nil
 }
 
 // unmarshal reads what marshal wrote, and nothing else: encoding/json would also

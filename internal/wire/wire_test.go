@@ -15,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
 	"github.com/s3ferry/s3ferry/internal/secret"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
@@ -70,6 +71,7 @@ func TestVerifyGivesBackWhatWasSigned(t *testing.T) {
 		"empty object": func(t *wire.Transfer) { t.Source.Size = 0 },
 		"largest":      func(t *wire.Transfer) { t.Source.Size = wire.MaxObjectSize },
 		"separators":   func(t *wire.Transfer) { t.Source.Key = "a\u2028b\x00c\x7f//d/" },
+		"not for SQS":  func(t *wire.Transfer) { t.Source.Key = notForSQS },
 	} {
 		want := testTransfer(change)
 		got, err := wire.Verify(sign(t, want), testKeys)
@@ -413,6 +415,38 @@ func TestReceipts(t *testing.T) {
 				t.Errorf("%s: %s was accepted", o, name)
 			}
 		}
+	}
+}
+
+// notForSQS has what S3 takes in a key and SQS in no message.
+const notForSQS = "\x01\uFFFE\\\uFFFFz\uFFFD"
+
+// A queue takes the receipt of any key, and gives it back.
+func TestAReceiptOfAnyKeyFitsSQS(t *testing.T) {
+	want := testReceipt(wire.Failed)
+	want.Source.Key, want.Reason = notForSQS, "put "+notForSQS
+	want.ID = wire.ID(want.Op, want.Source)
+	message, err := wire.EncodeReceipt(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	queue, err := sqs.New(sqs.Config{Endpoint: "http://sqs", Region: "us-east-1", Account: "000000000000"}).Create("receipts", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := queue.Send(sqs.Message{Body: message}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := wire.DecodeReceipt(queue.Receive(t.Context(), sqs.ReceiveOptions{Max: 1})[0].Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.V = wire.Version
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if _, err := wire.DecodeReceipt(strings.ReplaceAll(message, `\ufffe`, "\uFFFE")); err == nil {
+		t.Error("another spelling was accepted")
 	}
 }
 
