@@ -42,15 +42,15 @@ type Gate struct {
 
 	mu     sync.Mutex
 	looked time.Time
-	open   bool          // nobody knows how full the inbox is
+	open   bool          // nobody knows how full the inbox is, or how full it may be
 	room   int           // what may still be sent until the next look
 	wait   time.Duration // for those that may not
 }
 
 // Pass lets n transfers through, or says in a transient error why not yet. The
-// depth of the inbox is asked for once in a while. Where it cannot be had, all
-// pass: the border is closed and tells so itself, or the mailbox is older than
-// this sender.
+// depth of the inbox and the pace are asked for once in a while. Where one cannot
+// be had, all pass: the border is closed and tells so itself, or the mailbox is
+// older than this sender, or the parameter cannot be read.
 func (g *Gate) Pass(ctx context.Context, n int, depth func(context.Context) (mailbox.Depth, error)) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -80,8 +80,9 @@ func (g *Gate) look(ctx context.Context, depth func(context.Context) (mailbox.De
 		return
 	}
 	pace, err := g.Pace(ctx)
-	if err != nil {
-		g.Log.WarnContext(ctx, "pace of the receiver unknown", "reason", err.Error())
+	if g.open = err != nil; g.open {
+		g.Log.WarnContext(ctx, "pace of the receiver unknown, nothing is held back", "reason", err.Error())
+		return
 	}
 	limit := Limit(pace, g.Life)
 	share := float64(limit-full.Total()) / float64(max(g.Senders, 1))
