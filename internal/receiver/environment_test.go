@@ -36,7 +36,7 @@ func TestARequestThatIsNeverAnsweredIsMadeAgain(t *testing.T) {
 	defer server.Close()
 	defer close(done)
 	client := s3.New(s3.Options{
-		Region: "cn-north-1", BaseEndpoint: &server.URL, UsePathStyle: true, HTTPClient: httpClient(300 * time.Millisecond),
+		Region: "cn-north-1", BaseEndpoint: &server.URL, UsePathStyle: true, HTTPClient: httpClient(time.Second),
 		Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
 	})
 	if _, err := client.HeadObject(t.Context(), &s3.HeadObjectInput{Bucket: aws.String("bucket"), Key: aws.String("key")}); err != nil {

@@ -225,25 +225,23 @@ func (b *body) wait() (dry bool, err error) {
 	if coming := b.coming(); coming != nil {
 		pulled = coming.pulled
 	}
-	b.mu.Unlock()
-	defer b.mu.Lock()
 	timer := time.NewTimer(dripPause)
 	defer timer.Stop()
+	over := false
+	b.mu.Unlock()
 	select {
 	case <-pulled:
-		return false, nil
 	case <-b.more:
-		return false, nil
 	case <-timer.C:
-		return true, nil
+		dry = true
 	case <-b.over:
+		over = true
 	}
-	select {
-	case <-pulled: // before that
-		return false, nil
-	default:
+	b.mu.Lock()
+	if over && b.free() == 0 { // else there is something that was pulled before that
 		return false, errCut
 	}
+	return dry, nil
 }
 
 // trailing sends the checksum of an algorithm after the bytes of a request, when

@@ -23,6 +23,34 @@ func newSlabs(t *testing.T, whole []byte, size int) (b *body, given *int) {
 	return b, given
 }
 
+// The last slab may be opened and filled, and everything be over, between a look of
+// the reader and its wait.
+func TestABodyThatIsOverIsReadToItsEnd(t *testing.T) {
+	const rounds = 50_000
+	whole := make([]byte, 20)
+	for i := range rounds {
+		b := newBody(int64(len(whole)), computed, func([]byte) {}, 2)
+		add := func(buf []byte) {
+			b.reserve(t.Context())
+			s := &slab{buf: buf, pulled: make(chan struct{})}
+			close(s.pulled)
+			b.add(s)
+		}
+		add(whole[:10])
+		<-b.more
+		r := b.reader()
+		go func() {
+			for range i % 1000 { // spins
+			}
+			add(whole[10:])
+			close(b.over)
+		}()
+		if _, err := io.ReadFull(r, make([]byte, len(whole))); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+}
+
 // S3 ends a request on which nothing comes, so something does, but not the last
 // bytes that there are.
 func TestABodyDripsWhileItsNextSlabIsLate(t *testing.T) {

@@ -12,9 +12,8 @@ import (
 // ends it. That costs these bytes twice, so slow means much slower than the
 // others.
 const (
-	slowFactor = 1.5         // times what a range of that size takes elsewhere
-	slowTime   = time.Second // that any range may take longer; its answer is several round trips away
-	hedgePause = slowTime / 4
+	slowFactor = 1.5 // times what a range of that size takes elsewhere, and HedgeAfter more
+	hedgeLooks = 4   // in each HedgeAfter
 )
 
 // hedged is a span that may get a second connection.
@@ -58,7 +57,7 @@ func (f *filler) pullHedged(pulls context.Context, offset int64, buf []byte) err
 func (f *filler) hedgeAll(ctx context.Context) {
 	var seconds sync.WaitGroup
 	defer seconds.Wait()
-	ticker := time.NewTicker(hedgePause)
+	ticker := time.NewTicker(f.HedgeAfter / hedgeLooks)
 	defer ticker.Stop()
 	for {
 		select {
@@ -80,7 +79,7 @@ func (f *filler) slow() []*hedged {
 	defer f.mu.Unlock()
 	var slow []*hedged
 	for h := range f.running {
-		late := slowTime
+		late := f.HedgeAfter
 		if each > 0 {
 			late += time.Duration(slowFactor * float64(len(h.buf)) / each * float64(time.Second))
 		}

@@ -33,6 +33,7 @@ const (
 	DefaultMaxBackoff  = 20 * time.Second
 	DefaultStallWindow = 10 * time.Second
 	DefaultStallFloor  = 8 << 10
+	DefaultHedgeAfter  = time.Second
 )
 
 // Options configures an Engine. Zero means default.
@@ -55,6 +56,7 @@ type Options struct {
 	MaxBackoff  time.Duration // longest wait before any attempt
 	StallWindow time.Duration // a connection slower than StallFloor over this is given up
 	StallFloor  int64         // bytes per second
+	HedgeAfter  time.Duration // what any range may take longer than others: its answer is several round trips away
 
 	// Deletes says that there are deletions too: each put then also looks for one
 	// that came before it.
@@ -85,6 +87,7 @@ func (o Options) resolve() Options {
 	o.MaxBackoff = or(o.MaxBackoff, DefaultMaxBackoff)
 	o.StallWindow = or(o.StallWindow, DefaultStallWindow)
 	o.StallFloor = or(o.StallFloor, DefaultStallFloor)
+	o.HedgeAfter = or(o.HedgeAfter, DefaultHedgeAfter)
 	if o.Now == nil {
 		o.Now = time.Now
 	}

@@ -75,7 +75,18 @@ func Proxy(address string) http.Handler {
 	transport.Proxy, transport.DisableCompression = nil, true
 	transport.MaxIdleConns, transport.MaxIdleConnsPerHost = 0, 256
 	return &httputil.ReverseProxy{
-		Rewrite:      func(p *httputil.ProxyRequest) { p.SetURL(target); p.Out.Host = p.In.Host },
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.SetURL(target)
+			p.Out.Host = p.In.Host
+			if p.Out.ContentLength > 0 {
+				// net/http reads on after the last byte, and would cut the answer off if
+				// the request's body was closed by then.
+				p.Out.Body = struct {
+					io.Reader
+					io.Closer
+				}{io.LimitReader(p.Out.Body, p.Out.ContentLength), p.Out.Body}
+			}
+		},
 		Transport:    transport,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) { reset(w) },
 	}

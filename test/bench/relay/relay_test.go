@@ -65,7 +65,8 @@ func TestBytesArriveAndAreCounted(t *testing.T) {
 		t.Errorf("took %s, want at least four round trips", took)
 	}
 	got := r.Stats()
-	if got.Busy < 70*time.Millisecond || got.Busy > time.Since(start) {
+	const early = 2 * time.Millisecond // by which a chunk may leave before it is due
+	if got.Busy < 70*time.Millisecond || got.Busy > time.Since(start)+early {
 		t.Errorf("busy for %s, want about %s", got.Busy, time.Since(start))
 	}
 	got.Busy = 0
