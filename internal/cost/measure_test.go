@@ -21,6 +21,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/envcfg"
 	"github.com/s3ferry/s3ferry/internal/localcloud"
 	"github.com/s3ferry/s3ferry/internal/localcloud/gate"
+	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
 	"github.com/s3ferry/s3ferry/internal/metric"
 )
@@ -117,11 +118,12 @@ func (l *laptop) put(key string, size int64) {
 	}
 }
 
-// await waits until so many receipts lie in their queue.
+// await waits until so many receipts lie in their queue, and for what the receiver
+// does after the last one.
 func (l *laptop) await(receipts int) {
 	l.Helper()
 	deadline := time.Now().Add(hangTime)
-	for l.cloud.Queue("receipts").Counts().Visible < receipts {
+	for l.cloud.Queue("receipts").Counts().Visible < receipts || l.cloud.Queue("inbox").Counts() != (sqs.Counts{}) {
 		if time.Now().After(deadline) {
 			l.Fatalf("%d receipts, want %d", l.cloud.Queue("receipts").Counts().Visible, receipts)
 		}
