@@ -21,8 +21,8 @@ import (
 	"github.com/s3ferry/s3ferry/internal/envcfg"
 	"github.com/s3ferry/s3ferry/internal/localcloud"
 	"github.com/s3ferry/s3ferry/internal/localcloud/gate"
-	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
+	"github.com/s3ferry/s3ferry/internal/localcloud/sqs"
 	"github.com/s3ferry/s3ferry/internal/metric"
 )
 

@@ -77,7 +77,7 @@ func TestTheFerryColumnCarriesItsWork(t *testing.T) {
 // a receiver's memory.
 func TestHolesAreCarried(t *testing.T) {
 	b := newBench(t)
-	for _, memory := range []int64{0, 4} {
+	for _, memory := range []int64{0, 5} {
 		b.memory, b.rows = memory, nil
 		if err := b.measureHoles(t.Context(), 0.001, []string{"ferry-2"}); err != nil {
 			t.Fatalf("%d MiB of memory: %v", memory, err)
