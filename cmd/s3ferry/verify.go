@@ -52,7 +52,9 @@ request for each object.
 What is under way counts as missing or stale, so it says most while the queues
 are empty. --repair puts an event for each of those into the outbox: it comes
 after what is at the destination and before whatever S3 tells of next. What only
-the destination has is told and left alone, unless --delete-extra is given.
+the destination has is told and left alone, unless --delete-extra is given, which
+deletes what the destination recorded as brought from this source bucket. What came
+from another source bucket is counted apart, and neither told nor touched.
 
 It exits with 0 if both sides are equal, with 1 if they differ, also after a
 repair, and with 2 if it could not compare them.`,
@@ -72,7 +74,7 @@ repair, and with 2 if it could not compare them.`,
 	flags.BoolVar(&f.quick, "quick", false, "compare only presence and size")
 	flags.BoolVar(&f.tags, "tags", false, "compare tags, too; with --repair both sides must carry changes of tags")
 	flags.BoolVar(&f.repair, "repair", false, "queue what is missing or stale")
-	flags.BoolVar(&f.deleteExtra, "delete-extra", false, "with --repair: queue a deletion for what came by ferry and the source no longer has; both sides must carry deletions")
+	flags.BoolVar(&f.deleteExtra, "delete-extra", false, "with --repair: queue a deletion for what came by ferry from this source bucket, and it no longer has; both sides must carry deletions")
 	flags.StringVar(&f.report, "report", "", "write the differences as JSON Lines to this `FILE`, or - for standard output")
 	flags.IntVar(&f.lookups, "lookups", verify.DefaultLookups, "objects examined at once")
 	flags.BoolVar(&f.json, "json", false, "print the summary as JSON")
@@ -189,6 +191,9 @@ func printVerification(out io.Writer, s verify.Summary, shown []verify.Differenc
 	}
 	fmt.Fprintf(out, "%d objects of %d bytes: %d equal (%d by checksum), %d missing, %d stale, %d extra, %d unknown\n",
 		s.Objects, s.Bytes, s.Equal, s.Proved, s.Missing, s.Stale, s.Extra, s.Unknown)
+	if s.Elsewhere > 0 {
+		fmt.Fprintf(out, "%d objects came from other source buckets\n", s.Elsewhere)
+	}
 	if s.Queued > 0 {
 		fmt.Fprintf(out, "%d repairs queued\n", s.Queued)
 	}

@@ -302,7 +302,7 @@ func TestUploadsAreThoseOfTheKey(t *testing.T) {
 }
 
 func testOrder(sequencer string) Order {
-	return Order{Bucket: "dest", Key: key, Sequencer: sequencer, ETag: "e" + sequencer, VersionID: "v" + sequencer}
+	return Order{Bucket: "dest", Key: key, Sequencer: sequencer, SourceBucket: "src", ETag: "e" + sequencer, VersionID: "v" + sequencer}
 }
 
 func TestOrderOnlyAdvances(t *testing.T) {

@@ -14,11 +14,12 @@ import (
 // Order is the place of an object in the order of its key's events, kept here
 // where the object's own metadata has no room for it.
 type Order struct {
-	Bucket    string // destination
-	Key       string
-	Sequencer string
-	ETag      string // of the source
-	VersionID string // of the source
+	Bucket       string // destination
+	Key          string
+	Sequencer    string
+	SourceBucket string
+	ETag         string // of the source
+	VersionID    string // of the source
 	// Written is the ETag the destination gave to the object; empty until it
 	// has been written.
 	Written string
@@ -27,13 +28,14 @@ type Order struct {
 }
 
 type orderEntry struct {
-	V         int    `json:"v"`
-	Bucket    string `json:"bucket"`
-	Key       string `json:"key"`
-	Sequencer string `json:"sequencer"`
-	ETag      string `json:"etag"`
-	VersionID string `json:"versionId"`
-	Written   string `json:"written"`
+	V            int    `json:"v"`
+	Bucket       string `json:"bucket"`
+	Key          string `json:"key"`
+	Sequencer    string `json:"sequencer"`
+	SourceBucket string `json:"sourceBucket"`
+	ETag         string `json:"etag"`
+	VersionID    string `json:"versionId"`
+	Written      string `json:"written"`
 }
 
 // Order returns the order record of key in bucket, or nil if there is none. A
@@ -51,7 +53,7 @@ func (j *Journal) Order(ctx context.Context, bucket, key string) (*Order, error)
 	}
 	return &Order{
 		Bucket: e.Bucket, Key: e.Key, Sequencer: e.Sequencer,
-		ETag: e.ETag, VersionID: e.VersionID, Written: e.Written, etag: etag,
+		SourceBucket: e.SourceBucket, ETag: e.ETag, VersionID: e.VersionID, Written: e.Written, etag: etag,
 	}, nil
 }
 
@@ -97,7 +99,7 @@ func (j *Journal) Confirm(ctx context.Context, o *Order, written string) error {
 func (j *Journal) writeOrder(ctx context.Context, name string, o Order) (*Order, error) {
 	etag, err := j.write(ctx, name, o.etag, orderEntry{
 		V: version, Bucket: o.Bucket, Key: o.Key, Sequencer: o.Sequencer,
-		ETag: o.ETag, VersionID: o.VersionID, Written: o.Written,
+		SourceBucket: o.SourceBucket, ETag: o.ETag, VersionID: o.VersionID, Written: o.Written,
 	})
 	if err != nil {
 		return nil, err

@@ -73,7 +73,7 @@ func TestOrderAndResumeGoByTheMappedKey(t *testing.T) {
 	overflowing := newFerry(t, 10, m)
 	overflowing.put(overflowing.transfer(big), false, wire.Copied)
 	record, err := journal.New(overflowing.dst.client, journalBucket).Order(t.Context(), bucket, want)
-	if err != nil || record == nil || record.Sequencer != "10" {
+	if err != nil || record == nil || record.Sequencer != "10" || record.SourceBucket != "src" {
 		t.Errorf("got order record %+v, %v, expected one of the destination's key", record, err)
 	}
 	overflowing.put(overflowing.transfer(big), true, wire.Skipped)

@@ -18,6 +18,7 @@ import (
 // User metadata of every destination object that has room for it.
 const (
 	MetaSequencer     = "s3ferry-sequencer"
+	MetaSourceBucket  = "s3ferry-source-bucket"
 	MetaSourceETag    = "s3ferry-source-etag"
 	MetaSourceVersion = "s3ferry-source-version" // absent without versioning
 )
@@ -37,7 +38,7 @@ func metadata(t *wire.Transfer) (m map[string]string, overflow bool, err error) 
 	size := 0
 	for k, v := range t.Object.Metadata {
 		switch strings.ToLower(k) {
-		case MetaSequencer, MetaSourceETag, MetaSourceVersion:
+		case MetaSequencer, MetaSourceBucket, MetaSourceETag, MetaSourceVersion:
 			continue
 		}
 		m[k] = v
@@ -46,7 +47,7 @@ func metadata(t *wire.Transfer) (m map[string]string, overflow bool, err error) 
 	if size > maxMetadata {
 		return nil, false, fault.Permanentf("metadata-too-large", "user metadata: got %d bytes of keys and values, expected at most %d", size, maxMetadata)
 	}
-	ours := map[string]string{MetaSequencer: t.Source.Sequencer, MetaSourceETag: t.Source.ETag}
+	ours := map[string]string{MetaSequencer: t.Source.Sequencer, MetaSourceBucket: t.Source.Bucket, MetaSourceETag: t.Source.ETag}
 	if t.Source.VersionID != "" {
 		ours[MetaSourceVersion] = t.Source.VersionID
 	}

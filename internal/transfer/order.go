@@ -179,7 +179,7 @@ func (j *job) advance(ctx context.Context) error {
 	}
 	s := &j.t.Source
 	record, err := j.Journal.Advance(ctx, journal.Order{
-		Bucket: j.Bucket, Key: j.key, Sequencer: s.Sequencer, ETag: s.ETag, VersionID: s.VersionID,
+		Bucket: j.Bucket, Key: j.key, Sequencer: s.Sequencer, SourceBucket: s.Bucket, ETag: s.ETag, VersionID: s.VersionID,
 	})
 	if err != nil {
 		return err

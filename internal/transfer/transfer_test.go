@@ -237,7 +237,7 @@ func TestMetadataArrivesWhole(t *testing.T) {
 		f := newFerry(t, size)
 		f.put(f.transfer(func(t *wire.Transfer) {
 			// A bucket that is itself a destination has entries of another ferry.
-			t.Object.Metadata[transfer.MetaSequencer] = "FFFF"
+			t.Object.Metadata[transfer.MetaSequencer], t.Object.Metadata[transfer.MetaSourceBucket] = "FFFF", "another"
 			t.Object.ContentEncoding = "aws-chunked, gzip"
 		}), false, wire.Copied)
 		o := f.dst.get(bucket + "/" + testKey)
@@ -252,7 +252,7 @@ func TestMetadataArrivesWhole(t *testing.T) {
 			"X-Amz-Storage-Class": {"STANDARD_IA"},
 			"X-Amz-Meta-Author":   {"=?UTF-8?B?5p2O?="}, "X-Amz-Meta-X": {"a  b"},
 			"X-Amz-Meta-S3ferry-Sequencer": {"10"}, "X-Amz-Meta-S3ferry-Source-Etag": {f.src.etag},
-			"X-Amz-Meta-S3ferry-Source-Version": {"v1"},
+			"X-Amz-Meta-S3ferry-Source-Version": {"v1"}, "X-Amz-Meta-S3ferry-Source-Bucket": {"src"},
 		}
 		if diff := cmp.Diff(want, o.header); diff != "" {
 			t.Errorf("size %d: (-want +got)\n%s", size, diff)

@@ -38,6 +38,7 @@ type State struct {
 	Modified time.Time `json:"modified"`
 
 	// What the destination recorded of the object's source.
+	SourceBucket  string `json:"sourceBucket,omitempty"`
 	SourceETag    string `json:"sourceEtag,omitempty"`
 	SourceVersion string `json:"sourceVersion,omitempty"`
 	Sequencer     string `json:"sequencer,omitempty"`
@@ -49,6 +50,7 @@ type State struct {
 // verdict is what a look at both sides showed.
 type verdict struct {
 	equal, proved bool
+	elsewhere     bool // of the equal: the destination's object is another source bucket's
 	kind          Kind
 	reason        string
 
@@ -125,7 +127,7 @@ func (r *run) lookAtObjects(ctx context.Context, key string) (verdict, error) {
 		return refused(err)
 	}
 	v.source, v.destination = source, destination
-	v.judge()
+	v.judge(r.Source.Name)
 	if v.equal {
 		return v, nil
 	}
@@ -142,7 +144,7 @@ func (r *run) lookAtObjects(ctx context.Context, key string) (verdict, error) {
 		return refused(err)
 	}
 	v.equal, v.proved, v.kind, v.reason = false, false, "", ""
-	v.judge()
+	v.judge(r.Source.Name)
 	return v, nil
 }
 
@@ -164,16 +166,20 @@ func (r *run) recall(ctx context.Context, key string, state *State) (string, err
 		return "", err
 	}
 	if state != nil && strings.Trim(record.Written, `"`) == state.ETag {
-		state.SourceETag, state.SourceVersion, state.Sequencer = record.ETag, record.VersionID, record.Sequencer
+		state.SourceBucket, state.SourceETag, state.SourceVersion, state.Sequencer = record.SourceBucket, record.ETag, record.VersionID, record.Sequencer
 	}
 	return record.Sequencer, nil
 }
 
-func (v *verdict) judge() {
+// judge compares what both sides have, of the source bucket given.
+func (v *verdict) judge(bucket string) {
 	a, b := v.source, v.destination
 	switch {
 	case a == nil && b == nil: // both have lost it since they were listed
 		v.equal = true
+		return
+	case a == nil && b.SourceBucket != "" && b.SourceBucket != bucket:
+		v.equal, v.elsewhere = true, true
 		return
 	case a == nil:
 		v.kind = Extra
@@ -247,6 +253,7 @@ func head(ctx context.Context, bucket Bucket, key string) (*State, error) {
 	return &State{
 		Key: key, Size: aws.ToInt64(out.ContentLength), ETag: strings.Trim(aws.ToString(out.ETag), `"`),
 		Version: version(aws.ToString(out.VersionId)), Modified: aws.ToTime(out.LastModified),
+		SourceBucket:  out.Metadata[transfer.MetaSourceBucket],
 		SourceETag:    out.Metadata[transfer.MetaSourceETag],
 		SourceVersion: version(out.Metadata[transfer.MetaSourceVersion]),
 		Sequencer:     out.Metadata[transfer.MetaSequencer],

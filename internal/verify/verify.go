@@ -86,8 +86,8 @@ type Options struct {
 	// Outbox takes an event for each object that is missing or stale; nil: nothing
 	// is repaired.
 	Outbox Outbox
-	// DeleteExtra has Outbox take a deletion for each object that came by ferry and
-	// that the source no longer has.
+	// DeleteExtra has Outbox take a deletion for each object that came by ferry from
+	// the source bucket, and that this no longer has.
 	DeleteExtra bool
 
 	Listers int // ranges listed at once; 0 is DefaultListers
@@ -106,7 +106,7 @@ type Kind string
 const (
 	Missing Kind = "missing" // the destination has no such object
 	Stale   Kind = "stale"   // it has another one
-	Extra   Kind = "extra"   // it has one that the source has not
+	Extra   Kind = "extra"   // it has one that the source has not, nor another source bucket brought
 	Unknown Kind = "unknown" // a side does not let it be compared
 )
 
@@ -129,7 +129,10 @@ type Summary struct {
 	Stale   int64 `json:"stale"`
 	Extra   int64 `json:"extra"`
 	Unknown int64 `json:"unknown"`
-	Queued  int64 `json:"queued"` // repairs
+	// Elsewhere are objects of the destination that came by ferry from other source
+	// buckets, under keys that this one does not have. They are no difference.
+	Elsewhere int64 `json:"elsewhere"`
+	Queued    int64 `json:"queued"` // repairs
 }
 
 // Same reports whether the two sides are equal.
@@ -252,6 +255,8 @@ func (r *run) count(v verdict, size int64) {
 	r.summary.Objects++
 	r.summary.Bytes += size
 	switch {
+	case v.elsewhere:
+		r.summary.Elsewhere++
 	case v.equal && v.proved:
 		r.summary.Proved++
 		fallthrough
@@ -272,7 +277,7 @@ func (r *run) count(v verdict, size int64) {
 }
 
 // differs tells of a difference and queues its repair. What is extra stays unless
-// it came by ferry and DeleteExtra is on.
+// DeleteExtra is on and it came by ferry from this very source bucket.
 func (r *run) differs(ctx context.Context, key string, v verdict) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -281,7 +286,7 @@ func (r *run) differs(ctx context.Context, key string, v verdict) error {
 			return err
 		}
 	}
-	if r.Outbox == nil || v.kind == Unknown || v.kind == Extra && (!r.DeleteExtra || v.destination.Sequencer == "") {
+	if r.Outbox == nil || v.kind == Unknown || v.kind == Extra && (!r.DeleteExtra || v.destination.Sequencer == "" || v.destination.SourceBucket != r.Source.Name) {
 		return nil
 	}
 	op, repair := wire.OpPut, wire.Source{}

@@ -34,6 +34,7 @@ type stored struct {
 	crc                              string
 	composite                        bool
 	sourceETag, sourceVersion, place string
+	from                             string // source bucket
 }
 
 // side is a bucket of these objects, by key.
@@ -61,6 +62,7 @@ func side(objects map[string]stored) *listingtest.Bucket {
 			}
 			for name, value := range map[string]string{
 				"s3ferry-source-etag": o.sourceETag, "s3ferry-source-version": o.sourceVersion, "s3ferry-sequencer": o.place,
+				"s3ferry-source-bucket": o.from,
 			} {
 				if value != "" {
 					out.Metadata[name] = value
@@ -174,19 +176,41 @@ func TestARepairComesAfterTheNewestEvent(t *testing.T) {
 
 func TestWhatIsExtraIsDeletedWhereThatIsAskedFor(t *testing.T) {
 	there := map[string]stored{
-		"ferried": {size: 3, etag: "e2", sourceETag: "e2", place: "0055"},
-		"foreign": {size: 3, etag: "e2"},
+		"ferried":        {size: 3, etag: "e2", sourceETag: "e2", place: "0055", from: "s"},
+		"foreign":        {size: 3, etag: "e2"},
+		"from who knows": {size: 3, etag: "e2", sourceETag: "e2", place: "0055"},
 	}
 	for _, asked := range []bool{false, true} {
 		o := options(side(map[string]stored{}), side(there))
 		to := &sink{}
 		o.Outbox, o.DeleteExtra = to, asked
 		summary, err := verify.Run(t.Context(), o)
-		if err != nil || summary.Extra != 2 || (summary.Queued == 1) != asked {
+		if err != nil || summary.Extra != 3 || (summary.Queued == 1) != asked {
 			t.Errorf("asked %v: got %+v, %v", asked, summary, err)
 		}
 		if asked && (len(to.ops) != 1 || to.ops[0] != wire.OpDelete || to.sources[0].Key != "ferried" || to.sources[0].Sequencer[:12] != "005500000000") {
 			t.Errorf("got %v of %+v", to.ops, to.sources)
+		}
+	}
+}
+
+// Two source buckets share a destination: neither is told that the other's objects
+// are too many, and neither deletes them.
+func TestWhatCameFromAnotherBucketIsNoDifference(t *testing.T) {
+	there := map[string]stored{
+		"another's": {size: 3, etag: "e2", sourceETag: "e2", place: "0055", from: "other"},
+		"recorded":  {size: 3, etag: "w"},
+		"ours":      {size: 3, etag: "e2", sourceETag: "e2", place: "0055", from: "s"},
+	}
+	for _, quick := range []bool{false, true} {
+		o := options(side(map[string]stored{"ours": {size: 3, etag: "e2"}}), side(there))
+		o.Journal = records{"recorded": {Sequencer: "0055", SourceBucket: "other", ETag: "e2", Written: `"w"`}}
+		to := &sink{}
+		o.Outbox, o.DeleteExtra, o.Quick = to, true, quick
+		o.Found = func(d verify.Difference) error { t.Errorf("quick %v: got %+v", quick, d); return nil }
+		summary, err := verify.Run(t.Context(), o)
+		if want := (verify.Summary{Objects: 3, Bytes: 3, Equal: 1, Elsewhere: 2}); err != nil || summary != want || !summary.Same() || len(to.ops) > 0 {
+			t.Errorf("quick %v: got %+v, %v and %d deletions, want %+v", quick, summary, err, len(to.ops), want)
 		}
 	}
 }
