@@ -2,9 +2,17 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/s3ferry/s3ferry/internal/localcloud"
 )
 
 func TestExitCodesOfRepair(t *testing.T) {
@@ -47,5 +55,52 @@ func TestExitCodesOfRepair(t *testing.T) {
 				t.Errorf("stderr %q, want %q in it, and stdout %q, want nothing", stderr.String(), tc.stderr, stdout.String())
 			}
 		})
+	}
+}
+
+// What a comparison has found and queued before an error is told all the same.
+func TestVerifyTellsWhatItFoundBeforeAnError(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch key := path.Base(r.URL.Path); {
+		case r.Method == http.MethodPost: // SQS
+			_, _ = io.WriteString(w, `{"Successful":[{"Id":"0"}]}`)
+		case r.URL.Query().Has("list-type"):
+			fmt.Fprint(w, "<ListBucketResult><Contents><Key>a</Key></Contents><Contents><Key>b</Key></Contents></ListBucketResult>")
+		case key == "b":
+			w.WriteHeader(http.StatusConflict) // which is neither an answer nor tried again
+		case strings.HasPrefix(r.URL.Path, "/from/"):
+			w.Header().Set("ETag", `"e"`)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, "<Error><Code>NoSuchKey</Code></Error>")
+		}
+	}))
+	defer server.Close()
+	side := func(name string) localcloud.Bucket {
+		return localcloud.Bucket{Endpoint: server.URL, Bucket: name, Region: "us-east-1", AccessKeyID: "k", SecretAccessKey: "s"}
+	}
+	line, err := json.Marshal(localcloud.Description{
+		Source: side("from"), Destination: side("to"),
+		SQS: localcloud.SQS{
+			Endpoint: server.URL, Region: "us-east-1", AccessKeyID: "k", SecretAccessKey: "s",
+			Queues: localcloud.Queues{Outbox: server.URL + "/outbox", OutboxDLQ: server.URL + "/odlq", InboxDLQ: server.URL + "/idlq"},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for flag, want := range map[string]string{
+		"--json": `"missing":1,"stale":0,"extra":0,"unknown":0,"elsewhere":0,"queued":1}`,
+		"--tags": "1 missing, 0 stale, 0 extra, 0 unknown\n1 repairs queued\n",
+	} {
+		root := newRoot()
+		var stdout, stderr bytes.Buffer
+		root.SetOut(&stdout)
+		root.SetErr(&stderr)
+		root.SetIn(bytes.NewReader(line))
+		code := run(t.Context(), root, []string{"verify", "--local", "-", "--repair", "--lookups", "1", flag})
+		if code != exitNotCompared || !strings.Contains(stdout.String(), want) || !strings.Contains(stderr.String(), `not compared to the end: head "b"`) {
+			t.Errorf("%s: exit code %d, stdout %q, stderr %q", flag, code, stdout.String(), stderr.String())
+		}
 	}
 }

@@ -169,9 +169,8 @@ func (f *reportFlags) reach(ctx context.Context) (*reportedSide, error) {
 	if s.config, err = s.Load(ctx, "global"); err != nil {
 		return nil, err
 	}
-	s.config.RetryMaxAttempts = attempts
 	stack, err := s.Inspect(ctx, s.config, "CourierLogGroupName", "OutboxUrl", "OutboxDeadLetterQueueUrl")
-	s.outputs = stack.Outputs
+	s.config, s.outputs = patient(s.config), stack.Outputs
 	return s, err
 }
 

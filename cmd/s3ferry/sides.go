@@ -8,10 +8,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -26,9 +30,28 @@ import (
 	"github.com/s3ferry/s3ferry/internal/report"
 )
 
-// attempts is how often the SDK makes a call: a repair should outlast a border
-// that is bad for a minute.
-const attempts = 8
+const (
+	// attempts is how often the SDK makes a call: with pauses of up to 20 s between
+	// them, a repair outlasts a border that is closed for a minute.
+	attempts = 16
+	// answerTime is how long a service may take to answer a request that it has in
+	// full: three times a long poll of SQS.
+	answerTime = time.Minute
+)
+
+// patient returns cfg for clients that outlast a bad border. The SDK's own quota of
+// retries is one for all calls of a client, so that those of a hundred lookups at
+// once would use it up within seconds.
+func patient(cfg aws.Config) aws.Config {
+	cfg.RetryMaxAttempts = attempts
+	cfg.Retryer = func() aws.Retryer {
+		return retry.NewStandard(func(o *retry.StandardOptions) { o.RateLimiter = ratelimit.None })
+	}
+	if client, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
+		cfg.HTTPClient = client.WithTransportOptions(func(t *http.Transport) { t.ResponseHeaderTimeout = answerTime })
+	}
+	return cfg
+}
 
 // sidesFlags say where the two sides are: two profiles, or what `s3ferry local`
 // has printed.
@@ -132,7 +155,7 @@ func (f *sidesFlags) openSending(ctx context.Context, stdin io.Reader) (*sending
 	if err != nil {
 		return nil, err
 	}
-	cfg.RetryMaxAttempts = attempts
+	cfg = patient(cfg)
 	return &sending{
 		s3: s3.NewFromConfig(cfg), sqs: sqs.NewFromConfig(cfg),
 		bucket: cmp.Or(f.source, outputs["SourceBucketName"]), region: outputs["SourceBucketRegion"],
@@ -147,7 +170,7 @@ func (f *sidesFlags) openReceiving(ctx context.Context) (*receiving, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.RetryMaxAttempts = attempts
+	cfg = patient(cfg)
 	return &receiving{
 		s3: s3.NewFromConfig(cfg), sqs: sqs.NewFromConfig(cfg), ssm: ssm.NewFromConfig(cfg),
 		bucket: outputs["DestinationBucketName"], journal: outputs["JournalBucketName"],

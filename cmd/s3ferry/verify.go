@@ -57,7 +57,8 @@ deletes what the destination recorded as brought from this source bucket. What c
 from another source bucket is counted apart, and neither told nor touched.
 
 It exits with 0 if both sides are equal, with 1 if they differ, also after a
-repair, and with 2 if it could not compare them.`,
+repair, and with 2 if it could not compare them to the end; what it found until
+then is told, and what it queued stays queued.`,
 		Example: `  s3ferry verify --global-profile global --china-profile china --report differences.jsonl
   s3ferry verify --global-profile global --china-profile china --prefix reports/ --repair
   s3ferry verify --local cloud.json --quick --json`,
@@ -98,13 +99,12 @@ func (f *verifyFlags) check() error {
 
 func (f *verifyFlags) run(cmd *cobra.Command) error {
 	summary, shown, err := f.compare(cmd)
-	if err != nil {
-		return fmt.Errorf("%w: %w", errNotCompared, err)
-	}
-	out := cmd.OutOrStdout()
-	if f.json {
-		err = json.NewEncoder(out).Encode(summary)
-	} else {
+	// What was found and queued until an error is told, too.
+	switch out := cmd.OutOrStdout(); {
+	case err != nil && summary.Objects == 0:
+	case f.json:
+		err = errors.Join(err, json.NewEncoder(out).Encode(summary))
+	default:
 		printVerification(out, summary, shown)
 	}
 	if err != nil {
