@@ -16,13 +16,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
-const (
-	// maxRanges is the most ranges that Split makes.
-	maxRanges = 64
-	// maxSplitCalls bounds what Split asks for.
-	maxSplitCalls = 16
-)
-
 // S3 is what a Bucket asks of *s3.Client.
 type S3 interface {
 	ListObjectsV2(context.Context, *s3.ListObjectsV2Input, ...func(*s3.Options)) (*s3.ListObjectsV2Output, error)
@@ -125,38 +118,6 @@ func (b Bucket) read(out *s3.ListObjectsV2Output, last string) ([]Object, error)
 		}
 	}
 	return page, nil
-}
-
-// Split cuts the keys that begin with prefix into at most 64 ranges, in order,
-// that can be listed at once. It cuts at common prefixes, level by level; keys
-// without slashes stay one range.
-func (b Bucket) Split(ctx context.Context, prefix string) ([]Range, error) {
-	var cuts []string
-	pending := []string{prefix}
-	for calls := 0; len(pending) > 0 && calls < maxSplitCalls && len(cuts) < maxRanges; calls++ {
-		out, err := b.S3.ListObjectsV2(ctx, &s3.ListObjectsV2Input{
-			Bucket: &b.Name, Prefix: text(pending[0]), Delimiter: aws.String("/"), EncodingType: types.EncodingTypeUrl,
-		})
-		if err != nil {
-			return nil, fmt.Errorf("list the prefixes of %s: %w", b.Name, err)
-		}
-		pending = pending[1:]
-		for _, common := range out.CommonPrefixes {
-			cut, err := decoded(out, common.Prefix)
-			if err != nil {
-				return nil, fmt.Errorf("list the prefixes of %s: %w", b.Name, err)
-			}
-			cuts, pending = append(cuts, cut), append(pending, cut)
-		}
-	}
-	slices.Sort(cuts)
-	ranges := []Range{{Prefix: prefix}}
-	for i := range min(len(cuts), maxRanges-1) {
-		cut := cuts[i*len(cuts)/min(len(cuts), maxRanges-1)]
-		ranges[len(ranges)-1].Last = cut
-		ranges = append(ranges, Range{Prefix: prefix, After: cut})
-	}
-	return ranges, nil
 }
 
 // decoded returns a key of out, which has its own way to write those that XML

@@ -2,14 +2,12 @@ package listing_test
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 
 	"github.com/s3ferry/s3ferry/internal/listing"
 	"github.com/s3ferry/s3ferry/internal/listing/listingtest"
@@ -96,51 +94,5 @@ func TestAnErrorEndsTheListing(t *testing.T) {
 	}
 	if seen != 3 || !errors.Is(last, broken) {
 		t.Errorf("%d pages, then %v", seen, last)
-	}
-}
-
-// Whatever the keys are, the ranges hold each once, in order.
-func TestSplitCoversEveryKeyOnce(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		keys := rapid.SliceOfNDistinct(rapid.StringOfN(rapid.RuneFrom([]rune("ab/.0é")), 1, 8, -1), 0, 200, rapid.ID).Draw(rt, "keys")
-		slices.Sort(keys)
-		fake := listingtest.Of(object, keys...)
-		fake.Page = rapid.IntRange(1, 20).Draw(rt, "page")
-		bucket := listing.Bucket{S3: fake, Name: "b"}
-		prefix := rapid.SampledFrom([]string{"", "a", "a/", "/"}).Draw(rt, "prefix")
-		ranges, err := bucket.Split(t.Context(), prefix)
-		if err != nil {
-			rt.Fatal(err)
-		}
-		var got []string
-		for _, r := range ranges {
-			for o, err := range bucket.Objects(t.Context(), r) {
-				if err != nil {
-					rt.Fatal(err)
-				}
-				got = append(got, o.Key)
-			}
-		}
-		want := slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return !strings.HasPrefix(key, prefix) })
-		if !slices.Equal(want, got) {
-			rt.Fatalf("got %q, want %q in %+v", got, want, ranges)
-		}
-	})
-}
-
-func TestSplitFindsSeveralRanges(t *testing.T) {
-	var keys []string
-	for day := range 400 {
-		for n := range 3 {
-			keys = append(keys, fmt.Sprintf("logs/2024/%03d/%d", day, n))
-		}
-	}
-	fake := listingtest.Of(object, keys...)
-	ranges, err := listing.Bucket{S3: fake, Name: "b"}.Split(t.Context(), "")
-	if err != nil || len(ranges) != 64 {
-		t.Errorf("got %d ranges and %v, want 64", len(ranges), err)
-	}
-	if n := fake.Lists.Load(); n > 16 {
-		t.Errorf("it took %d requests", n)
 	}
 }

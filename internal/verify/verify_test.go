@@ -415,7 +415,7 @@ func TestWhatCannotBeComparedIsAnError(t *testing.T) {
 		"listing the source": func(_ *verify.Options, s, _ *listingtest.Bucket) { s.Err = func(string) error { return broken } },
 		"listing the destination": func(_ *verify.Options, _, d *listingtest.Bucket) {
 			d.Err = func(after string) error {
-				if after == "a/" {
+				if after == "" {
 					return broken
 				}
 				return nil

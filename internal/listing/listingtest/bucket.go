@@ -43,8 +43,7 @@ func Of(o listing.Object, keys ...string) *Bucket {
 	}}
 }
 
-// ListObjectsV2 pages as S3 does, keys URL-encoded if asked, and groups by a
-// delimiter.
+// ListObjectsV2 pages as S3 does, keys URL-encoded if asked.
 func (b *Bucket) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
 	b.Lists.Add(1)
 	if err := ctx.Err(); err != nil {
@@ -63,27 +62,19 @@ func (b *Bucket) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _
 	out := &s3.ListObjectsV2Output{EncodingType: in.EncodingType, IsTruncated: aws.Bool(false)}
 	first := sort.Search(b.Len, func(i int) bool { key := b.Object(i).Key; return key >= prefix && key > after })
 	last := ""
-	for i := first; i < b.Len; {
+	for i := first; i < b.Len; i++ {
 		o := b.Object(i)
 		if !strings.HasPrefix(o.Key, prefix) {
 			break
 		}
-		if len(out.Contents)+len(out.CommonPrefixes) == page {
+		if len(out.Contents) == page {
 			out.IsTruncated, out.NextContinuationToken = aws.Bool(true), &last
 			break
-		}
-		if head, _, found := strings.Cut(o.Key[len(prefix):], "/"); found && aws.ToString(in.Delimiter) == "/" {
-			common := prefix + head + "/"
-			out.CommonPrefixes = append(out.CommonPrefixes, types.CommonPrefix{Prefix: encode(in, common)})
-			last = common + "\U0010FFFF"
-			i = sort.Search(b.Len, func(i int) bool { return b.Object(i).Key > last })
-			continue
 		}
 		last = o.Key
 		out.Contents = append(out.Contents, types.Object{
 			Key: encode(in, o.Key), ETag: aws.String(`"` + o.ETag + `"`), Size: &o.Size, LastModified: &o.Modified,
 		})
-		i++
 	}
 	return out, nil
 }
