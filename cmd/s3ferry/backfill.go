@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/spf13/cobra"
 
@@ -140,8 +141,12 @@ func (f *backfillFlags) from(ctx context.Context, global *sending) (backfill.Fro
 }
 
 func inBucket(client *s3.Client, bucket string) backfill.Open {
-	return func(ctx context.Context, key string) (io.ReadCloser, error) {
-		out, err := client.GetObject(ctx, &s3.GetObjectInput{Bucket: &bucket, Key: &key})
+	return func(ctx context.Context, key string, from int64) (io.ReadCloser, error) {
+		in := &s3.GetObjectInput{Bucket: &bucket, Key: &key}
+		if from > 0 {
+			in.Range = aws.String(fmt.Sprintf("bytes=%d-", from))
+		}
+		out, err := client.GetObject(ctx, in)
 		if err != nil {
 			return nil, err
 		}
@@ -152,7 +157,12 @@ func inBucket(client *s3.Client, bucket string) backfill.Open {
 // besideManifest opens the files of an inventory that was fetched: their names
 // are the last parts of their keys.
 func besideManifest(manifest string) backfill.Open {
-	return func(_ context.Context, key string) (io.ReadCloser, error) {
-		return os.Open(filepath.Join(filepath.Dir(manifest), path.Base(key)))
+	return func(_ context.Context, key string, from int64) (io.ReadCloser, error) {
+		file, err := os.Open(filepath.Join(filepath.Dir(manifest), path.Base(key)))
+		if err != nil {
+			return nil, err
+		}
+		_, err = file.Seek(from, io.SeekStart)
+		return file, err
 	}
 }

@@ -12,9 +12,12 @@ import (
 	"io"
 	"iter"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/cenkalti/backoff/v5"
 
 	"github.com/s3ferry/s3ferry/internal/listing"
 )
@@ -23,6 +26,8 @@ const (
 	// maxManifest is far above the files of an inventory of 10,000,000,000 objects.
 	maxManifest = 64 << 20
 	pageRows    = 1000
+	// fetchTries is how often the reading of a data file may break off.
+	fetchTries = 10
 )
 
 // The columns that are read; the last three only of an inventory with versions.
@@ -55,15 +60,15 @@ type Inventory struct {
 	columns map[string]int
 }
 
-// Open opens a file of an inventory by its key.
-type Open func(ctx context.Context, key string) (io.ReadCloser, error)
+// Open opens a file of an inventory by its key, at a byte of it.
+type Open func(ctx context.Context, key string, from int64) (io.ReadCloser, error)
 
 var _ From = (*Inventory)(nil)
 
 // OpenInventory reads the manifest under the key given, of an inventory of
 // bucket.
 func OpenInventory(ctx context.Context, open Open, manifest, bucket string) (*Inventory, error) {
-	body, err := open(ctx, manifest)
+	body, err := open(ctx, manifest, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open inventory manifest %s: %w", manifest, err)
 	}
@@ -115,8 +120,8 @@ func (v *Inventory) Divide(context.Context) ([]Shard, error) {
 	return shards, nil
 }
 
-// Pages implements From. A file that is not what the manifest says is an error,
-// but only at its end.
+// Pages implements From. A file that is not what the manifest says is an error, and
+// none of its objects is yielded.
 func (v *Inventory) Pages(ctx context.Context, shard Shard) iter.Seq2[Page, error] {
 	return func(yield func(Page, error) bool) {
 		if err := v.pages(ctx, shard, func(p Page) bool { return yield(p, nil) }); err != nil {
@@ -134,14 +139,15 @@ func (v *Inventory) pages(ctx context.Context, shard Shard, yield func(Page) boo
 	if err != nil {
 		return fmt.Errorf("continue with inventory file %s: cursor: got %q, expected a number of rows", name, shard.Cursor)
 	}
-	body, err := v.open(ctx, name)
+	file, err := os.CreateTemp("", "s3ferry-inventory-")
 	if err != nil {
-		return fmt.Errorf("open inventory file %s: %w", name, err)
+		return fmt.Errorf("keep inventory file %s: %w", name, err)
 	}
-	defer func() { _ = body.Close() }() // it was only read
-	sum := md5.New()                    //nolint:gosec // what an inventory has
-	compressed := io.TeeReader(body, sum)
-	plain, err := gzip.NewReader(compressed)
+	defer func() { _, _ = file.Close(), os.Remove(file.Name()) }() // it was only a copy
+	if err := v.fetch(ctx, *shard.File, file); err != nil {
+		return err
+	}
+	plain, err := gzip.NewReader(file)
 	if err != nil {
 		return fmt.Errorf("read inventory file %s: %w", name, err)
 	}
@@ -173,14 +179,39 @@ func (v *Inventory) pages(ctx context.Context, shard Shard, yield func(Page) boo
 			page.Objects = nil
 		}
 	}
-	if _, err := io.Copy(io.Discard, compressed); err != nil {
-		return fmt.Errorf("read inventory file %s: %w", name, err)
-	}
-	if got := hex.EncodeToString(sum.Sum(nil)); shard.File.MD5 != "" && got != shard.File.MD5 {
-		return fmt.Errorf("read inventory file %s: got MD5 %s, expected %s as its manifest says", name, got, shard.File.MD5)
-	}
 	if len(page.Objects) > 0 {
 		yield(page)
+	}
+	return nil
+}
+
+// fetch copies a data file, checks it and rewinds the copy. The SDK tries requests
+// again but does not go on with an answer that broke off, and at a low rate one would
+// have to last as long as the backfill.
+func (v *Inventory) fetch(ctx context.Context, file File, to *os.File) error {
+	sum := md5.New() //nolint:gosec // what an inventory has
+	var size int64
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		body, err := v.open(ctx, file.Key, size)
+		if err != nil {
+			return struct{}{}, backoff.Permanent(fmt.Errorf("open inventory file %s: %w", file.Key, err))
+		}
+		defer func() { _ = body.Close() }() // it was only read
+		n, err := io.Copy(io.MultiWriter(to, sum), body)
+		size += n
+		if err != nil {
+			err = fmt.Errorf("read inventory file %s: %w", file.Key, err)
+		}
+		return struct{}{}, err
+	}, backoff.WithMaxTries(fetchTries), backoff.WithMaxElapsedTime(0))
+	if err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); file.MD5 != "" && got != file.MD5 {
+		return fmt.Errorf("read inventory file %s: got MD5 %s, expected %s as its manifest says", file.Key, got, file.MD5)
+	}
+	if _, err := to.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read inventory file %s: %w", file.Key, err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -14,6 +15,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -54,12 +58,60 @@ func files(change func(map[string]any), data ...[]string) map[string][]byte {
 }
 
 func opening(all map[string][]byte) backfill.Open {
-	return func(_ context.Context, key string) (io.ReadCloser, error) {
+	return func(_ context.Context, key string, from int64) (io.ReadCloser, error) {
 		data, ok := all[key]
 		if !ok {
 			return nil, fs.ErrNotExist
 		}
-		return io.NopCloser(bytes.NewReader(data)), nil
+		return io.NopCloser(bytes.NewReader(data[from:])), nil
+	}
+}
+
+// An answer that breaks off goes on where it stopped, and what it is of is known to
+// be whole before any of it is queued.
+func TestAnInventoryFileThatBreaksOffGoesOn(t *testing.T) {
+	reset := errors.New("connection reset")
+	for name, tc := range map[string]struct {
+		breaks int
+		spoil  bool
+		want   string
+	}{
+		"nine times": {breaks: 9}, "ten times": {breaks: 10, want: "connection reset"}, "and goes on with others": {1, true, "as its manifest says"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(24 * 365 * 24 * time.Hour) // the bubble's clock begins before the objects
+				all := files(nil, []string{row("a", "true", "false", "1"), row("b", "true", "false", "1")})
+				whole, asked := opening(all), []int64(nil)
+				inventory, err := backfill.OpenInventory(t.Context(), func(ctx context.Context, key string, from int64) (io.ReadCloser, error) {
+					body, err := whole(ctx, key, from)
+					if key == "manifest.json" || err != nil {
+						return body, err
+					}
+					asked = append(asked, from)
+					if len(asked) <= tc.breaks {
+						return io.NopCloser(io.MultiReader(io.LimitReader(body, 3), iotest.ErrReader(reset))), nil
+					}
+					if tc.spoil {
+						return io.NopCloser(strings.NewReader("others")), nil
+					}
+					return body, nil
+				}, "manifest.json", "b")
+				if err != nil {
+					t.Fatal(err)
+				}
+				to := &sink{}
+				totals, err := backfill.Run(t.Context(), inventory, backfill.Options{Region: "r", Bucket: "b", Outbox: to, State: openState(t, "")})
+				if tc.want == "" && (err != nil || totals.Queued != 2) || tc.want != "" && (err == nil || !strings.Contains(err.Error(), tc.want) || len(to.sources) > 0) {
+					t.Errorf("got %+v, %v and %d events, want %q", totals, err, len(to.sources), tc.want)
+				}
+				for i, from := range asked {
+					if from != int64(3*i) {
+						t.Errorf("opened at %d, want each where the last one ended", asked)
+					}
+				}
+			})
+		})
 	}
 }
 
