@@ -105,14 +105,17 @@ func (f *backfillFlags) run(cmd *cobra.Command) error {
 }
 
 func (f *backfillFlags) print(out io.Writer, t backfill.Totals) error {
-	if f.json {
-		return json.NewEncoder(out).Encode(t)
-	}
 	verb := "queued"
 	if f.dryRun {
 		verb = "to be queued"
 	}
-	fmt.Fprintf(out, "%d objects %s, %d bytes of them in this run\n", t.Queued, verb, t.Bytes)
+	if f.json {
+		if err := json.NewEncoder(out).Encode(t); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(out, "%d objects %s, %d bytes of them in this run\n", t.Queued, verb, t.Bytes)
+	}
 	if t.Unfit > 0 {
 		return fmt.Errorf("%d objects cannot be carried, such as %s", t.Unfit, t.Example)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -41,6 +42,24 @@ func TestAnInventoryIsOpenedAtAByte(t *testing.T) {
 				t.Errorf("%s at %d: got %q, %v, want %q", name, from, got, err, want)
 			}
 			_ = body.Close()
+		}
+	}
+}
+
+func TestWhatCannotBeQueuedFailsABackfill(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "<ListBucketResult><Contents><Key>"+strings.Repeat("k", 1025)+"</Key></Contents></ListBucketResult>")
+	}))
+	defer server.Close()
+	for _, flags := range [][]string{nil, {"--json"}} {
+		root := newRoot()
+		var stdout, stderr bytes.Buffer
+		root.SetOut(&stdout)
+		root.SetErr(&stderr)
+		root.SetIn(strings.NewReader(description(t, server.URL, "")))
+		code := run(t.Context(), root, append([]string{"backfill", "--local", "-", "--dry-run"}, flags...))
+		if code != exitFailed || stdout.Len() == 0 || !strings.Contains(stderr.String(), "1 objects cannot be carried, such as") {
+			t.Errorf("%v: exit code %d, stdout %q, stderr %q", flags, code, stdout.String(), stderr.String())
 		}
 	}
 }

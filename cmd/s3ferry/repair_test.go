@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -15,8 +16,36 @@ import (
 	"github.com/s3ferry/s3ferry/internal/localcloud"
 )
 
+// description is the line that a laptop cloud would print whose every server is at
+// url.
+func description(t *testing.T, url, logs string) string {
+	t.Helper()
+	side := func(name string) localcloud.Bucket {
+		return localcloud.Bucket{Endpoint: url, Bucket: name, Region: "us-east-1", AccessKeyID: "k", SecretAccessKey: "s"}
+	}
+	line, err := json.Marshal(localcloud.Description{
+		Source: side("from"), Destination: side("to"), Logs: logs,
+		SQS: localcloud.SQS{
+			Endpoint: url, Region: "us-east-1", AccessKeyID: "k", SecretAccessKey: "s",
+			Queues: localcloud.Queues{Outbox: url + "/outbox", OutboxDLQ: url + "/odlq", InboxDLQ: url + "/idlq"},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(line)
+}
+
 func TestExitCodesOfRepair(t *testing.T) {
 	none := filepath.Join(t.TempDir(), "none.json")
+	file := func(content string) string {
+		name := filepath.Join(t.TempDir(), "cloud.json")
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	cloud, nonsense, empty := file(description(t, "http://127.0.0.1:1", "")), file("nonsense"), file("{}")
 	for name, tc := range map[string]struct {
 		args   []string
 		want   int
@@ -36,18 +65,17 @@ func TestExitCodesOfRepair(t *testing.T) {
 		"no such file":                {[]string{"redrive", "--local", none}, exitFailed, "--local: open"},
 		"no such file for a backfill": {[]string{"backfill", "--local", none}, exitFailed, "--local: open"},
 		"nothing to compare":          {[]string{"verify", "--local", none}, exitNotCompared, "not compared to the end: --local: open"},
-		"no such report":              {[]string{"verify", "--local", "-", "--report", filepath.Join(none, "x")}, exitNotCompared, "--report: open"},
-		"not what local prints":       {[]string{"verify", "--local", "-"}, exitNotCompared, "read the line that `s3ferry local` prints"},
+		"no such report":              {[]string{"verify", "--local", cloud, "--report", filepath.Join(none, "x")}, exitNotCompared, "--report: open"},
+		"not what local prints":       {[]string{"verify", "--local", nonsense}, exitNotCompared, "read the line that `s3ferry local` prints"},
+		"a cloud of nothing":          {[]string{"verify", "--local", empty}, exitNotCompared, "got no source.endpoint, source.bucket, "},
+		"nothing to backfill":         {[]string{"backfill", "--local", empty, "--dry-run"}, exitFailed, "sqs.queues.outbox, sqs.queues.outboxDlq, sqs.queues.inboxDlq, expected the line"},
+		"nothing to redrive":          {[]string{"redrive", "--local", empty}, exitFailed, "--local: got no source.endpoint"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			root := newRoot()
 			var stdout, stderr bytes.Buffer
 			root.SetOut(&stdout)
 			root.SetErr(&stderr)
-			root.SetIn(strings.NewReader("{}"))
-			if tc.want == exitNotCompared && !strings.Contains(tc.stderr, "report") {
-				root.SetIn(strings.NewReader("nonsense"))
-			}
 			if got := run(t.Context(), root, tc.args); got != tc.want {
 				t.Errorf("exit code %d, want %d", got, tc.want)
 			}
@@ -76,19 +104,7 @@ func TestVerifyTellsWhatItFoundBeforeAnError(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	side := func(name string) localcloud.Bucket {
-		return localcloud.Bucket{Endpoint: server.URL, Bucket: name, Region: "us-east-1", AccessKeyID: "k", SecretAccessKey: "s"}
-	}
-	line, err := json.Marshal(localcloud.Description{
-		Source: side("from"), Destination: side("to"),
-		SQS: localcloud.SQS{
-			Endpoint: server.URL, Region: "us-east-1", AccessKeyID: "k", SecretAccessKey: "s",
-			Queues: localcloud.Queues{Outbox: server.URL + "/outbox", OutboxDLQ: server.URL + "/odlq", InboxDLQ: server.URL + "/idlq"},
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	line := description(t, server.URL, "")
 	for flag, want := range map[string]string{
 		"--json": `"missing":1,"stale":0,"extra":0,"unknown":0,"elsewhere":0,"queued":1}`,
 		"--tags": "1 missing, 0 stale, 0 extra, 0 unknown\n1 repairs queued\n",
@@ -97,7 +113,7 @@ func TestVerifyTellsWhatItFoundBeforeAnError(t *testing.T) {
 		var stdout, stderr bytes.Buffer
 		root.SetOut(&stdout)
 		root.SetErr(&stderr)
-		root.SetIn(bytes.NewReader(line))
+		root.SetIn(strings.NewReader(line))
 		code := run(t.Context(), root, []string{"verify", "--local", "-", "--repair", "--lookups", "1", flag})
 		if code != exitNotCompared || !strings.Contains(stdout.String(), want) || !strings.Contains(stderr.String(), `not compared to the end: head "b"`) {
 			t.Errorf("%s: exit code %d, stdout %q, stderr %q", flag, code, stdout.String(), stderr.String())

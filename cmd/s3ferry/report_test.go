@@ -25,8 +25,8 @@ func TestReport(t *testing.T) {
 	logs, html, cloud := filepath.Join(dir, "functions.log"), filepath.Join(dir, "report.html"), filepath.Join(dir, "cloud.json")
 	receipt := receiptLine()
 	for name, content := range map[string]string{
-		logs: "no JSON\n" + receipt + receipt, cloud: `{"logs":"` + filepath.ToSlash(logs) + `"}`, filepath.Join(dir, "none.log"): "",
-		filepath.Join(dir, "verbose.json"): "{}",
+		logs: "no JSON\n" + receipt + receipt, cloud: description(t, "http://127.0.0.1:1", logs), filepath.Join(dir, "none.log"): "",
+		filepath.Join(dir, "verbose.json"): description(t, "http://127.0.0.1:1", ""),
 	} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)

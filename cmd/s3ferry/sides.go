@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -194,6 +195,23 @@ func describeLocal(file string, stdin io.Reader) (localcloud.Description, error)
 	var d localcloud.Description
 	if err := json.NewDecoder(bytes.NewReader(line)).Decode(&d); err != nil {
 		return localcloud.Description{}, fmt.Errorf("--local: read the line that `s3ferry local` prints: %w", err)
+	}
+	var missing []string
+	for _, member := range [][2]string{
+		{"source.endpoint", d.Source.Endpoint}, {"source.bucket", d.Source.Bucket}, {"source.region", d.Source.Region},
+		{"source.accessKeyId", d.Source.AccessKeyID}, {"source.secretAccessKey", d.Source.SecretAccessKey},
+		{"destination.endpoint", d.Destination.Endpoint}, {"destination.bucket", d.Destination.Bucket}, {"destination.region", d.Destination.Region},
+		{"destination.accessKeyId", d.Destination.AccessKeyID}, {"destination.secretAccessKey", d.Destination.SecretAccessKey},
+		{"sqs.endpoint", d.SQS.Endpoint}, {"sqs.region", d.SQS.Region},
+		{"sqs.accessKeyId", d.SQS.AccessKeyID}, {"sqs.secretAccessKey", d.SQS.SecretAccessKey},
+		{"sqs.queues.outbox", d.SQS.Queues.Outbox}, {"sqs.queues.outboxDlq", d.SQS.Queues.OutboxDLQ}, {"sqs.queues.inboxDlq", d.SQS.Queues.InboxDLQ},
+	} {
+		if member[1] == "" {
+			missing = append(missing, member[0])
+		}
+	}
+	if missing != nil {
+		return localcloud.Description{}, fmt.Errorf("--local: got no %s, expected the line that `s3ferry local` prints", strings.Join(missing, ", "))
 	}
 	return d, nil
 }

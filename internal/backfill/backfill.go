@@ -62,11 +62,11 @@ type Options struct {
 	Progress func(Totals)
 }
 
-// Totals is how far a backfill is, earlier runs of its state included for Queued.
+// Totals is how far a backfill is, earlier runs of its state included, but for Bytes.
 type Totals struct {
 	Queued int64 `json:"queued"` // objects whose event is in the outbox
 	Bytes  int64 `json:"bytes"`  // of those of this run
-	// Unfit are objects of this run that no event can name, and an example.
+	// Unfit are objects that no event can name, and an example.
 	Unfit   int64  `json:"unfit"`
 	Example string `json:"example,omitempty"`
 }
@@ -94,6 +94,8 @@ func Run(ctx context.Context, from From, o Options) (totals Totals, err error) {
 	shards := o.State.shards()
 	for _, shard := range shards {
 		r.totals.Queued += shard.Queued
+		r.totals.Unfit += shard.Unfit
+		r.totals.Example = cmp.Or(r.totals.Example, shard.Example)
 	}
 	for i, shard := range shards {
 		if !shard.Done {
@@ -118,11 +120,11 @@ func (r *run) shard(ctx context.Context, i int, shard Shard) error {
 		if err != nil {
 			return err
 		}
-		queued, err := r.page(ctx, page.Objects)
+		done, err := r.page(ctx, page.Objects)
 		if err != nil {
 			return err
 		}
-		if err := r.State.advance(i, page.Cursor, queued); err != nil {
+		if err := r.State.advance(i, page.Cursor, done); err != nil {
 			return err
 		}
 	}
@@ -133,8 +135,7 @@ func (r *run) shard(ctx context.Context, i int, shard Shard) error {
 }
 
 // page queues objects, a second's worth at a time where there is a rate.
-func (r *run) page(ctx context.Context, objects []listing.Object) (queued int, err error) {
-	var done Totals
+func (r *run) page(ctx context.Context, objects []listing.Object) (done Totals, err error) {
 	var messages []outbox.Message
 	for _, object := range objects {
 		if !strings.HasSuffix(object.Key, r.Suffix) {
@@ -152,17 +153,17 @@ func (r *run) page(ctx context.Context, objects []listing.Object) (queued int, e
 	}
 	for chunk := range slices.Chunk(messages, cmp.Or(r.Rate, max(1, len(messages)))) {
 		if err := r.limit.WaitN(ctx, len(chunk)); err != nil {
-			return 0, err
+			return done, err
 		}
 		if r.Outbox != nil {
 			if _, err := r.Outbox.Put(ctx, chunk); err != nil {
-				return 0, err
+				return done, err
 			}
 		}
 		r.count(Totals{Queued: int64(len(chunk))})
 	}
 	r.count(Totals{Bytes: done.Bytes, Unfit: done.Unfit, Example: done.Example})
-	return len(messages), nil
+	return done, nil
 }
 
 func (r *run) count(more Totals) {

@@ -125,12 +125,18 @@ func TestSuffix(t *testing.T) {
 	}
 }
 
+// They are told again by a run that goes on, or has nothing left to do.
 func TestUnfitObjectsAreTold(t *testing.T) {
-	to := &sink{}
-	totals, err := backfill.Run(t.Context(), from([]string{"a", strings.Repeat("x", 1025)}, 0),
-		backfill.Options{Region: "r", Bucket: "b", Outbox: to, State: openState(t, "")})
-	if err != nil || totals.Queued != 1 || totals.Unfit != 1 || !strings.Contains(totals.Example, "expected at most 1024 bytes") {
-		t.Errorf("got %+v and %v", totals, err)
+	path := filepath.Join(t.TempDir(), "state")
+	if err := os.WriteFile(path, []byte("\n"), 0o600); err != nil { // as a job not begun
+		t.Fatal(err)
+	}
+	for run := range 2 {
+		totals, err := backfill.Run(t.Context(), from([]string{"a", strings.Repeat("x", 1025)}, 0),
+			backfill.Options{Region: "r", Bucket: "b", Outbox: &sink{}, State: openState(t, path)})
+		if err != nil || totals.Queued != 1 || totals.Unfit != 1 || !strings.Contains(totals.Example, "expected at most 1024 bytes") {
+			t.Errorf("run %d: got %+v and %v", run, totals, err)
+		}
 	}
 }
 
@@ -172,7 +178,7 @@ func TestARunGoesOnFromItsState(t *testing.T) {
 
 func TestAStateOfAnotherJobIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state")
-	for _, content := range []string{`{"v":1,"job":"other","shards":[]}`, `{"v":2,"job":"job","shards":[]}`, `{"v":1,"job":"job","more":1}`, "", "x"} {
+	for _, content := range []string{`{"v":1,"job":"other","shards":[]}`, `{"v":2,"job":"job","shards":[]}`, `{"v":1,"job":"job","more":1}`, "x"} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}

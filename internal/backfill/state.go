@@ -2,6 +2,7 @@ package backfill
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -32,6 +33,9 @@ type Shard struct {
 	Cursor string `json:"cursor"`
 	Queued int64  `json:"queued"` // objects
 	Done   bool   `json:"done"`
+	// Unfit are objects that no event can name, and an example.
+	Unfit   int64  `json:"unfit,omitempty"`
+	Example string `json:"example,omitempty"`
 }
 
 // State is how far a backfill is, kept in a file. It is safe for concurrent use.
@@ -50,7 +54,7 @@ type stateDocument struct {
 }
 
 // OpenState reads the state of job from the file at path. A file that is not
-// there, and an empty path, is a job not begun. A file of another job is an
+// there, an empty one, and an empty path, is a job not begun. A file of another job is an
 // error.
 func OpenState(path, job string) (*State, error) {
 	s := &State{path: path, doc: stateDocument{V: stateVersion, Job: job}}
@@ -58,7 +62,7 @@ func OpenState(path, job string) (*State, error) {
 		return s, nil
 	}
 	data, err := os.ReadFile(path) //nolint:gosec // it is the operator's
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(bytes.TrimSpace(data)) == 0 {
 		return s, nil
 	}
 	if err != nil {
@@ -93,12 +97,15 @@ func (s *State) divide(shards []Shard) error {
 	return s.save()
 }
 
-// advance notes that the i-th part is done up to cursor.
-func (s *State) advance(i int, cursor string, queued int) error {
+// advance notes that the i-th part is done up to cursor, and what came of more of it.
+func (s *State) advance(i int, cursor string, more Totals) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.doc.Shards[i].Cursor = cursor
-	s.doc.Shards[i].Queued += int64(queued)
+	shard := &s.doc.Shards[i]
+	shard.Cursor = cursor
+	shard.Queued += more.Queued
+	shard.Unfit += more.Unfit
+	shard.Example = cmp.Or(shard.Example, more.Example)
 	if time.Since(s.saved) < saveEvery {
 		return nil
 	}
