@@ -29,6 +29,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/localcloud"
 	"github.com/s3ferry/s3ferry/internal/outbox"
 	"github.com/s3ferry/s3ferry/internal/report"
+	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
 const (
@@ -224,8 +225,8 @@ type located struct {
 	logs   string // file with the functions' logs, of a laptop cloud
 }
 
-// receipts reads what the courier has logged.
-func (l located) receipts(ctx context.Context, since time.Time, keep func(report.Receipt)) (bool, error) {
+// receipts reads what the courier has logged. A file is read whole.
+func (l located) receipts(ctx context.Context, since time.Time, keep func(report.Receipt), only ...wire.Outcome) (bool, error) {
 	if l.logs != "" {
 		file, err := os.Open(l.logs)
 		if err != nil {
@@ -238,7 +239,7 @@ func (l located) receipts(ctx context.Context, since time.Time, keep func(report
 	if err != nil || stack.Outputs["CourierLogGroupName"] == "" {
 		return false, err // a laptop cloud or an older stack
 	}
-	err = report.Fetch(ctx, cloudwatchlogs.NewFromConfig(l.config), stack.Outputs["CourierLogGroupName"], since, keep)
+	err = report.Fetch(ctx, cloudwatchlogs.NewFromConfig(l.config), stack.Outputs["CourierLogGroupName"], since, keep, only...)
 	if err != nil {
 		err = l.Explain("read the log of the courier", "logs:FilterLogEvents", err)
 	}

@@ -40,9 +40,11 @@ queues and for how long, dead letters, alarms that ring, and when each stack was
 deployed, with which version. It changes nothing.
 
 What became of the transfers of the last ten minutes is from the courier's log,
-which takes logs:FilterLogEvents. Counts of SQS are approximate, and ages are
-CloudWatch's, which is a minute or two late. A laptop cloud has no alarms. The
-version of a stack is (devel) if it was deployed from no commit.
+which takes logs:FilterLogEvents. Where there are more than 5,000, those of the
+last minute or 10 seconds of the log are summed up, and a note says so; refused
+and failed ones are always of ten minutes. Counts of SQS are approximate, and
+ages are CloudWatch's, which is a minute or two late. A laptop cloud has no
+alarms. The version of a stack is (devel) if it was deployed from no commit.
 
 It exits with 0 if all is well, with 1 if something calls for attention (not
 linked, dead letters, refused or failed transfers, an alarm, a message that has
@@ -174,11 +176,12 @@ func printReceipts(out io.Writer, r *status.Receipts) {
 	if r == nil {
 		return
 	}
-	more := ""
+	oldest := ""
 	if r.More {
-		more = " or more"
+		oldest = "the oldest "
 	}
-	fmt.Fprintf(out, "of the last 10 minutes: %d%s receipts, %d copied (%d bytes), %d refused or failed\n", r.Transfers, more, r.Copied, r.Bytes, r.Trouble)
+	fmt.Fprintf(out, "of the last %s: %s%d receipts, %d copied (%d bytes)\n", time.Duration(r.Of)*time.Second, oldest, r.Transfers, r.Copied, r.Bytes)
+	fmt.Fprintf(out, "refused or failed in 10m0s: %d\n", r.Trouble)
 	if r.Lag != nil {
 		fmt.Fprintf(out, "from event to arrival: half within %.1f s, 99 of 100 within %.1f s\n", r.Lag.P50, r.Lag.P99)
 	}

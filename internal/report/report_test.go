@@ -175,13 +175,18 @@ func TestFetchAsksForReceiptsPageByPage(t *testing.T) {
 	if err := Fetch(t.Context(), client, "group", noon, c.Add); err != nil {
 		t.Fatal(err)
 	}
-	first := map[string]any{"logGroupName": "group", "filterPattern": pattern, "startTime": float64(noon.UnixMilli())}
-	second := map[string]any{"logGroupName": "group", "filterPattern": pattern, "startTime": float64(noon.UnixMilli()), "nextToken": "more"}
+	first := map[string]any{"logGroupName": "group", "filterPattern": `{ $.message = "receipt" }`, "startTime": float64(noon.UnixMilli())}
+	second := map[string]any{"logGroupName": "group", "filterPattern": `{ $.message = "receipt" }`, "startTime": float64(noon.UnixMilli()), "nextToken": "more"}
 	if diff := cmp.Diff([]map[string]any{first, second}, asked); diff != "" {
 		t.Errorf("asked: -want +got:\n%s", diff)
 	}
 	if c.Len() != 1 {
 		t.Errorf("got %d receipts, want 1", c.Len())
+	}
+	asked = nil
+	const failures = `{ $.message = "receipt" && ($.outcome = "refused" || $.outcome = "failed") }`
+	if err := Fetch(t.Context(), client, "group", noon, c.Add, wire.Refused, wire.Failed); err != nil || asked[0]["filterPattern"] != failures {
+		t.Errorf("failures only: %v, asked %v", err, asked)
 	}
 	server.Close()
 	if err := Fetch(t.Context(), cloudwatchlogs.New(client.Options(), func(o *cloudwatchlogs.Options) { o.Retryer = aws.NopRetryer{} }), "receipts", noon, c.Add); err == nil || !strings.Contains(err.Error(), "log group receipts:") {

@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -169,6 +170,10 @@ func (r *Report) judge(linkErr, receiptsErr error) {
 	}
 	why, notes := versions(r.Version, r.Sides)
 	open, r.Notes = append(open, why...), notes
+	if r.Receipts != nil && r.Receipts.Of < lately.Seconds() {
+		r.Notes = append(r.Notes, fmt.Sprintf("there are more than %d receipts in %s: summed up are those of the last %s, and refused and failed ones of all",
+			maxReceipts, lately, time.Duration(r.Receipts.Of)*time.Second))
+	}
 	if r.Link != nil {
 		open = append(open, r.Link.Why...)
 	}
@@ -299,14 +304,19 @@ func (a *Asked) ages(ctx context.Context, outputs map[string]string) ([]*float64
 
 // alarms returns those of the stack that ring, and how many there are.
 func (a *Asked) alarms(ctx context.Context) (ringing []Alarm, watching int, err error) {
-	// CloudFormation names them by the stack.
-	pages := cloudwatch.NewDescribeAlarmsPaginator(a.CloudWatch, &cloudwatch.DescribeAlarmsInput{AlarmNamePrefix: aws.String(a.Stack + "-")})
+	// CloudFormation names them STACK-LOGICALID-RANDOM.
+	prefix := a.Stack + "-"
+	pages := cloudwatch.NewDescribeAlarmsPaginator(a.CloudWatch, &cloudwatch.DescribeAlarmsInput{AlarmNamePrefix: &prefix})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
 		if err != nil {
 			return nil, 0, a.Explain("describe the alarms of stack "+a.Stack, "cloudwatch:DescribeAlarms", err)
 		}
 		for _, alarm := range page.MetricAlarms {
+			// More dashes: of a stack whose name begins with this one's.
+			if strings.Count(strings.TrimPrefix(aws.ToString(alarm.AlarmName), prefix), "-") != 1 {
+				continue
+			}
 			watching++
 			if alarm.StateValue == cwtypes.StateValueAlarm {
 				ringing = append(ringing, Alarm{aws.ToString(alarm.AlarmName), aws.ToString(alarm.AlarmDescription), aws.ToTime(alarm.StateUpdatedTimestamp).UTC()})
