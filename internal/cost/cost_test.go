@@ -3,6 +3,8 @@ package cost
 import (
 	"math"
 	"os"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -93,19 +95,57 @@ func TestPricesHaveTheirSource(t *testing.T) {
 	}
 }
 
-// The standing costs have every alarm and dashboard that is deployed.
+// The standing costs have every alarm and dashboard that is deployed, on its side.
 func TestWhatStandsIsCounted(t *testing.T) {
-	for kind, want := range map[string]int{"Alarm": alarms, "Dashboard": dashboards} {
-		n := 0
-		for _, stack := range []string{"GlobalSender", "ChinaReceiver"} {
+	for kind, counted := range map[string]map[string]int{"Alarm": alarms, "Dashboard": dashboards} {
+		for side, stack := range map[string]string{sending: "GlobalSender", receiving: "ChinaReceiver"} {
 			template, err := os.ReadFile("../../infra/testdata/aws-to-aws-cn/" + stack + ".json")
 			if err != nil {
 				t.Fatal(err)
 			}
-			n += strings.Count(string(template), `"Type": "AWS::CloudWatch::`+kind+`"`)
+			if n := strings.Count(string(template), `"Type": "AWS::CloudWatch::`+kind+`"`); n != counted[side] {
+				t.Errorf("%s: stack %s has %d, the estimate %d: change the figure", kind, stack, n, counted[side])
+			}
 		}
-		if n != want {
-			t.Errorf("%s: the stacks have %d, the estimate %d: change the constant", kind, n, want)
+	}
+	e := estimate(t, Workload{Objects: 1, Size: 1, Per: 24 * time.Hour})
+	for _, side := range []string{sending, receiving} {
+		for _, item := range []string{"alarms", "dashboard", "metrics, if objects come every hour"} {
+			if !slices.ContainsFunc(e.Lines, func(l Line) bool { return l.Side == side && l.Item == item && l.Kind == Standing }) {
+				t.Errorf("the %s side has no line of %s", side, item)
+			}
+		}
+	}
+}
+
+// What is taken from docs/performance.md is what it says now.
+func TestTheReceiverIsAsFastAsWasMeasured(t *testing.T) {
+	const seconds, megabytes = 4, 6 // cells
+	doc, err := os.ReadFile("../../docs/performance.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		row  string
+		cell int
+		what string
+		got  float64
+	}{
+		{"| 1 x 1 GiB | fair | s3ferry receiver |", megabytes, "Fair.Rate / 1e6", Fair.Rate / 1e6},
+		{"| 1 x 256 MiB | bad | s3ferry receiver |", megabytes, "Bad.Rate / 1e6", Bad.Rate / 1e6},
+		// A hundred batches of ten, ten at a time.
+		{"| 1,000 x 16 KiB | fair | s3ferry, 10 receivers |", seconds, "receiverBatch * 10", receiverBatch * 10},
+	} {
+		_, rest, found := strings.Cut(string(doc), "\n"+tc.row)
+		line, _, _ := strings.Cut(rest, "\n")
+		cells := strings.Split(tc.row+line, "|")
+		if !found || len(cells) <= megabytes {
+			t.Errorf("docs/performance.md has no row %q with seconds and MB/s", tc.row)
+			continue
+		}
+		want, err := strconv.ParseFloat(strings.TrimSpace(cells[tc.cell]), 64)
+		if err != nil || math.Abs(tc.got-want) > 1e-6 {
+			t.Errorf("%s is %g, docs/performance.md has %q in %q: change the constant", tc.what, tc.got, cells[tc.cell], tc.row+line)
 		}
 	}
 }

@@ -31,7 +31,7 @@ type Counts struct {
 	Larger Run `json:"larger"` // one object of 32 parts
 	Idle   Run `json:"idle"`   // "objects" are rounds of the courier that find nothing
 
-	Metrics int `json:"metrics"` // of both sides, that got values from Burst; without objects none does
+	Metrics map[string]int `json:"metrics"` // by side, that got values from Burst; without objects none does
 }
 
 // counts returns what was measured.

@@ -27,14 +27,14 @@ const (
 // The prices of us-east-1. AWS China publishes its own, in CNY, which could not
 // be confirmed: these stand for them, too.
 var (
-	egress      = Price{"egress", 0.09, "GiB to the internet, the first 10 TB of a month", "https://aws.amazon.com/s3/pricing/", seen, ""}
-	s3Put       = Price{"s3-put", 0.005 / 1e3, "PUT, POST or LIST request", "https://aws.amazon.com/s3/pricing/", seen, ""}
-	s3Get       = Price{"s3-get", 0.0004 / 1e3, "GET or HEAD request", "https://aws.amazon.com/s3/pricing/", seen, ""}
-	sqsRequest  = Price{"sqs", 0.40 / 1e6, "request of up to 64 KiB", "https://aws.amazon.com/sqs/pricing/", seen, ""}
-	apiRequest  = Price{"api", 3.50 / 1e6, "request", "https://docs.aws.amazon.com/whitepapers/latest/best-practices-api-gateway-private-apis-integration/cost-optimization.html", seen, ""}
-	invocation  = Price{"lambda", 0.20 / 1e6, "invocation", "https://aws.amazon.com/lambda/pricing/", seen, ""}
-	secondsX86  = Price{"lambda-x86", 0.0000166667, "GB-second", "https://aws.amazon.com/lambda/pricing/", seen, ""}
-	secondsARM  = Price{"lambda-arm", 0.0000133334, "GB-second", "https://aws.amazon.com/lambda/pricing/", seen, ""}
+	OutOfRegion = Price{"egress", 0.09, "GiB to the internet, the first 10 TB of a month", "https://aws.amazon.com/s3/pricing/", seen, ""}
+	S3Put       = Price{"s3-put", 0.005 / 1e3, "PUT, POST or LIST request", "https://aws.amazon.com/s3/pricing/", seen, ""}
+	S3Get       = Price{"s3-get", 0.0004 / 1e3, "GET or HEAD request", "https://aws.amazon.com/s3/pricing/", seen, ""}
+	SQSRequest  = Price{"sqs", 0.40 / 1e6, "request of up to 64 KiB", "https://aws.amazon.com/sqs/pricing/", seen, ""}
+	APIRequest  = Price{"api", 3.50 / 1e6, "request", "https://docs.aws.amazon.com/whitepapers/latest/best-practices-api-gateway-private-apis-integration/cost-optimization.html", seen, ""}
+	Invocation  = Price{"lambda", 0.20 / 1e6, "invocation", "https://aws.amazon.com/lambda/pricing/", seen, ""}
+	SecondsX86  = Price{"lambda-x86", 0.0000166667, "GB-second", "https://aws.amazon.com/lambda/pricing/", seen, ""}
+	SecondsARM  = Price{"lambda-arm", 0.0000133334, "GB-second", "https://aws.amazon.com/lambda/pricing/", seen, ""}
 	logBytes    = Price{"logs", 0.50 / gib, "byte of logs", "https://aws.amazon.com/cloudwatch/pricing/", quotedSeen, quotedBill}
 	alarm       = Price{"alarm", 0.10, "alarm a month", "https://aws.amazon.com/cloudwatch/pricing/", quotedSeen, quotedAlarm}
 	dashboard   = Price{"dashboard", 3, "dashboard a month", "https://aws.amazon.com/cloudwatch/pricing/", quotedSeen, quotedBill}
@@ -45,5 +45,5 @@ var (
 
 // Prices returns every price that an estimate takes.
 func Prices() []Price {
-	return []Price{egress, s3Put, s3Get, sqsRequest, apiRequest, invocation, secondsX86, secondsARM, logBytes, alarm, dashboard, metrics, secret, secretReads}
+	return []Price{OutOfRegion, S3Put, S3Get, SQSRequest, APIRequest, Invocation, SecondsX86, SecondsARM, logBytes, alarm, dashboard, metrics, secret, secretReads}
 }

@@ -56,7 +56,7 @@ var (
 	Inbox      = Metric{"Inbox", count}           // messages in the inbox
 )
 
-// Memory is what the receiver holds at the end of an invocation.
+// Memory is what the sender, or the receiver, holds at the end of an invocation.
 var Memory = Metric{"Memory", bytes}
 
 // Outcomes are what may become of a transfer, each of which is a metric.

@@ -19,6 +19,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/link"
 	"github.com/s3ferry/s3ferry/internal/mailbox"
 	"github.com/s3ferry/s3ferry/internal/metric"
+	"github.com/s3ferry/s3ferry/internal/obs"
 	"github.com/s3ferry/s3ferry/internal/settle"
 	"github.com/s3ferry/s3ferry/internal/wire"
 )
@@ -175,6 +176,7 @@ func (s *Sender) measure(ctx context.Context, parcels []*parcel) {
 			set.Observe(metric.SentBytes, float64(p.transfer.Source.Size))
 		}
 	}
+	set.Observe(metric.Memory, obs.Memory())
 	set.Log(ctx, s.Log, s.Name)
 }
 

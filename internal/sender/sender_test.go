@@ -131,10 +131,21 @@ func TestAFullInboxHoldsEventsBack(t *testing.T) {
 	if len(c.hidden) != 2 || !strings.Contains(c.logs.String(), `"class":"backpressure"`) {
 		t.Errorf("%d messages hidden: %s", len(c.hidden), &c.logs)
 	}
-	got, _ := metrictest.Read(t, c.logs.String(), "stack-Sender")
+	got, _ := metrics(t, c)
 	if diff := cmp.Diff(map[string][]float64{"Held in Count": {2}}, got); diff != "" {
 		t.Errorf("metrics (-want +got):\n%s", diff)
 	}
+}
+
+// metrics returns what was measured, less the memory, which has to be there.
+func metrics(t *testing.T, c *cloud) (map[string][]float64, int) {
+	t.Helper()
+	got, lines := metrictest.Read(t, c.logs.String(), "stack-Sender")
+	if memory := got["Memory in Bytes"]; len(memory) != 1 || memory[0] < 1<<20 || memory[0] > 1<<40 {
+		t.Errorf("memory: got %g, want that of this process", memory)
+	}
+	delete(got, "Memory in Bytes")
+	return got, lines
 }
 
 func TestMetrics(t *testing.T) {
@@ -143,7 +154,7 @@ func TestMetrics(t *testing.T) {
 	gone := c.put("gone", "", object{})
 	delete(c.objects, "gone\x00")
 	handle(t, s, batch(told(c.put("a", "", object{}), c.put("b", "", object{}), gone, c.put("busy", "", object{status: 503}))...))
-	got, lines := metrictest.Read(t, c.logs.String(), "stack-Sender")
+	got, lines := metrics(t, c)
 	want := map[string][]float64{"Sent in Count": {2}, "SentBytes in Bytes": {7, 7}, "Unneeded in Count": {1}, "Unsent in Count": {1}}
 	if diff := cmp.Diff(want, got); diff != "" || lines != 1 {
 		t.Errorf("metrics in %d lines (-want +got):\n%s", lines, diff)
