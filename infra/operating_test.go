@@ -47,7 +47,7 @@ func TestDocsExplainEveryAlarm(t *testing.T) {
 }
 
 // Every metric of ours that is drawn or watched is one that the functions log
-// under that name, and every outcome is drawn.
+// under that name, and every outcome is drawn, memory, and what each side costs.
 func TestDashboards(t *testing.T) {
 	known := []metric.Metric{
 		metric.Sent, metric.SentBytes, metric.Held, metric.Unsent, metric.Unneeded, metric.Bytes, metric.Duration,
@@ -60,6 +60,7 @@ func TestDashboards(t *testing.T) {
 	for _, o := range metric.Outcomes() {
 		outcomes = append(outcomes, metric.Outcome(o).Name)
 	}
+	price := regexp.MustCompile(`\b0\.0\d+\b`) // without an exponent, which metric math may not know
 	for stack, template := range both(t) {
 		ferries := map[any]bool{}
 		for _, block := range template.Environments() {
@@ -74,16 +75,34 @@ func TestDashboards(t *testing.T) {
 			}
 		}
 		drawn := map[string]bool{}
+		var costs []string
 		for _, line := range drawnMetrics(t, template) {
+			if math, ok := line[0].(map[string]any); ok {
+				costs = append(costs, fmt.Sprint(math["label"], ": ", price.ReplaceAllString(fmt.Sprint(math["expression"]), "USD")))
+				continue
+			}
 			drawn[fmt.Sprint(line[1])] = true
 			if line[0] == metric.Namespace {
 				check("the dashboard", line[1], line[3])
 			}
 		}
-		for _, outcome := range append(outcomes, "ApproximateAgeOfOldestMessage", "Errors", "Duration", "Bytes") {
+		for _, outcome := range append(outcomes, "ApproximateAgeOfOldestMessage", "Errors", "Duration", "Bytes", "Memory") {
 			if !drawn[outcome] {
 				t.Errorf("%s: the dashboard does not show %s", stack, outcome)
 			}
+		}
+		wanted := map[string][]string{globalSender: {
+			"egress: (bytes * USD) * 3600 / PERIOD(bytes)",
+			"requests: (sent * USD) * 3600 / PERIOD(sent)",
+			"sender: (sender_invocations * USD + sender_duration * USD) * 3600 / PERIOD(sender_duration)",
+			"courier: (courier_invocations * USD + courier_duration * USD) * 3600 / PERIOD(courier_duration)",
+		}, chinaReceiver: {
+			"mailbox: (requests * USD) * 3600 / PERIOD(requests)",
+			"writes: ((copied + bytes / 8388608) * USD) * 3600 / PERIOD(bytes)",
+			"receiver: (receiver_invocations * USD + receiver_duration * USD) * 3600 / PERIOD(receiver_duration)",
+		}}
+		if diff := cmp.Diff(wanted[stack], costs); diff != "" {
+			t.Errorf("%s: costs are drawn so (-want +got):\n%s", stack, diff)
 		}
 		for _, a := range template.Resources("AWS::CloudWatch::Alarm") {
 			if a.Get("Namespace") == metric.Namespace {

@@ -1,6 +1,10 @@
 package ferry
 
 import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
 	"time"
 
 	"github.com/aws/aws-cdk-go/awscdk/v2/awscloudwatch"
@@ -9,6 +13,7 @@ import (
 	"github.com/aws/constructs-go/constructs/v10"
 	"github.com/aws/jsii-runtime-go"
 
+	"github.com/s3ferry/s3ferry/internal/cost"
 	"github.com/s3ferry/s3ferry/internal/metric"
 )
 
@@ -54,6 +59,14 @@ func (s *Sender) newDashboard(scope constructs.Construct) {
 			graph("Tries of a transfer", own.of(metric.Attempts, "Maximum"), own.of(metric.Rounds, "Maximum")),
 		},
 		functionRow(map[string]awslambda.IFunction{"sender": s.function, "courier": s.courier}, "sender", "courier"),
+		[]awscloudwatch.IWidget{
+			graph("Memory of the sender, bytes", own.of(metric.Memory, "Maximum")),
+			stack(costTitle,
+				hourly("egress", "bytes * "+amount(cost.OutOfRegion.USD/(1<<30)), metrics{"bytes": own.sum(metric.Bytes)}),
+				// As few as there are: an event, a HEAD and a GET.
+				hourly("requests", "sent * "+amount(cost.SQSRequest.USD+2*cost.S3Get.USD), metrics{"sent": own.sum(metric.Sent)}),
+				functionCost("sender", s.function), functionCost("courier", s.courier)),
+		},
 	)
 }
 
@@ -79,8 +92,48 @@ func (r *Receiver) newDashboard(scope constructs.Construct) {
 			graph("Memory of the receiver, bytes", own.of(metric.Memory, "Maximum")),
 		},
 		functions,
+		[]awscloudwatch.IWidget{
+			stack(costTitle,
+				hourly("mailbox", "requests * "+amount(cost.APIRequest.USD+cost.SQSRequest.USD), metrics{"requests": m.MetricRequests(drawn("Sum", "requests"))}),
+				// One for each object, and one for each part of it.
+				hourly("writes", fmt.Sprintf("(copied + bytes / %d) * %s", r.settings.PartSize, amount(cost.S3Put.USD)),
+					metrics{"copied": own.sum(metric.Outcome("copied")), "bytes": own.sum(metric.Bytes)}),
+				functionCost("receiver", r.function)),
+		},
 	)
 }
+
+// costTitle is of a graph of what grows with the work. What stands, what is
+// stored, logs and CloudWatch are not in it: `s3ferry cost` has them.
+var costTitle = "Cost estimate, USD an hour, list prices of " + cost.Invocation.Seen
+
+type metrics = map[string]awscloudwatch.IMetric
+
+// hourly is what the dollars of a period make in an hour. The metrics that they
+// are reckoned from are sums.
+func hourly(label, dollars string, using metrics) awscloudwatch.IMetric {
+	first := slices.Min(slices.Collect(maps.Keys(using)))
+	return awscloudwatch.NewMathExpression(&awscloudwatch.MathExpressionProps{
+		Expression:   jsii.String(fmt.Sprintf("(%s) * 3600 / PERIOD(%s)", dollars, first)),
+		UsingMetrics: &using, Label: jsii.String(label), Period: duration(graphPeriod),
+	})
+}
+
+// functionCost is what the invocations of a function cost, and their time.
+func functionCost(name string, f awslambda.Function) awscloudwatch.IMetric {
+	second := cost.SecondsX86.USD
+	if *f.Architecture().Name() == *awslambda.Architecture_ARM_64().Name() {
+		second = cost.SecondsARM.USD
+	}
+	l1 := f.Node().DefaultChild().(awslambda.CfnFunction) //nolint:errcheck,forcetypeassert // an L2 function's default child is the L1
+	runs, millis := name+"_invocations", name+"_duration"
+	return hourly(name, runs+" * "+amount(cost.Invocation.USD)+" + "+millis+" * "+amount(second/1000**l1.MemorySize()/1024), metrics{
+		runs: f.MetricInvocations(drawn("Sum", runs)), millis: f.MetricDuration(drawn("Sum", millis)),
+	})
+}
+
+// amount writes a number as metric math has it, without an exponent.
+func amount(x float64) string { return strconv.FormatFloat(x, 'f', -1, 64) }
 
 func age(queue awssqs.IQueue, label string) awscloudwatch.IMetric {
 	return queue.MetricApproximateAgeOfOldestMessage(drawn("Maximum", label))
