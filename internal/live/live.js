@@ -95,13 +95,14 @@
   function tell(r) {
     const row = $("latest").insertRow(0);
     const cell = (text, cls) => { const c = row.insertCell(); c.className = cls; c.textContent = text; return c; };
-    cell(r.key, "key"); cell(r.op, "nowrap");
+    const object = cell(r.key, "key");
+    if (r.reason) object.append(Object.assign(document.createElement("div"), {className: "small muted", textContent: r.reason}));
+    cell(r.op, "nowrap");
     const outcome = cell(r.outcome, "nowrap");
     const mark = document.createElement("span");
     mark.className = "dot";
     mark.style.setProperty("--c", `var(--${r.outcome})`);
     outcome.prepend(mark);
-    if (r.reason) outcome.title = r.reason;
     cell(bytes(r.bytes), "n"); cell(seconds(Math.max(0, r.lag)), "n"); cell(r.proof || "–", "hide-narrow"); cell(clock(r.at / 1000), "n hide-narrow");
     while ($("latest").rows.length > 12) $("latest").deleteRow(-1);
   }
@@ -143,15 +144,17 @@
     document.documentElement.dataset.ready = "yes";
   });
 
+  // A disabled button would lose the focus, so it only says that it is busy.
   async function post(path, body, button) {
-    button.disabled = true;
+    if (button.ariaDisabled === "true") return;
+    button.ariaDisabled = "true";
     try {
       const answer = await fetch(path, {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify(body)});
       $("put-says").textContent = answer.ok ? "" : await answer.text();
     } catch (e) {
       $("put-says").textContent = String(e);
     } finally {
-      button.disabled = false;
+      button.ariaDisabled = null;
     }
   }
   document.addEventListener("click", e => {

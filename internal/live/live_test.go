@@ -20,6 +20,7 @@ import (
 	"github.com/s3ferry/s3ferry/internal/localcloud"
 	"github.com/s3ferry/s3ferry/internal/localcloud/s3gw"
 	"github.com/s3ferry/s3ferry/internal/page/pagetest"
+	"github.com/s3ferry/s3ferry/internal/wire"
 )
 
 var update = flag.Bool("update", false, "draw docs/images/live.png")
@@ -64,8 +65,15 @@ func TestTheViewInABrowser(t *testing.T) {
 	p := pagetest.Open(t, view.URL, pagetest.Views()[0])
 	p.Wait(`document.documentElement.dataset.ready === "yes"`)
 
-	p.Do(chromedp.Click[chromedp.CSS](`[data-count="50"]`))
-	p.Wait(number("n-destination") + " === 50 && " + number("n-courier") + " >= 50")
+	// Pressed twice, it puts once; and it keeps the focus.
+	const fifty = `document.querySelector('[data-count="50"]')`
+	if !pagetest.Eval[bool](p, `(b => { b.focus(); for (let i = 0; i < 2; i++) b.click(); return b.ariaDisabled === "true" && !b.disabled; })(`+fifty+`)`) {
+		t.Error("the button does not say that it is busy, or is disabled")
+	}
+	p.Wait(number("n-destination") + " === 50 && " + number("n-courier") + " >= 50 && " + fifty + ".ariaDisabled === null")
+	if !pagetest.Eval[bool](p, `document.activeElement === `+fifty) {
+		t.Error("the button has lost the focus")
+	}
 	if n := pagetest.Eval[int](p, `document.querySelectorAll("#latest tr").length`); n != 12 {
 		t.Errorf("%d rows of receipts, want the latest 12", n)
 	}
@@ -108,6 +116,16 @@ func TestTheViewInABrowser(t *testing.T) {
 	if err != nil || len(left.Contents) != 85 {
 		t.Errorf("%d objects are left at the destination (%v), want 85", len(left.Contents), err)
 	}
+	p.CheckLook()
+
+	// What failed says why.
+	source := wire.Source{Region: "us-east-1", Bucket: "source", Key: "failed", ETag: "e", EventTime: time.Now(), Sequencer: "01"}
+	failed, err := wire.EncodeReceipt(wire.Receipt{ID: wire.ID(wire.OpPut, source), Op: wire.OpPut, Outcome: wire.Failed, Source: source, Reason: "the key has no place", At: time.Now()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	view.watch.accepted("receipts", failed)
+	p.Wait(`document.querySelector("#latest tr").cells[0].innerText === "failed\nthe key has no place"`)
 	p.CheckLook()
 
 	// Another page, opened later, sees the same.
