@@ -1,12 +1,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
+	"github.com/aws/aws-lambda-go/lambdacontext"
+	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/spf13/cobra"
@@ -41,70 +45,97 @@ var workerSettings = []struct{ flag, variable, initial, usage string }{
 	{"memory", "S3FERRY_MEMORY_BUDGET", strconv.Itoa(envcfg.DefaultMemoryBudgetMiB), "`MiB` for parts of objects"},
 }
 
+// workerFlags are what a worker is told, and what that comes to.
+type workerFlags struct {
+	values      map[string]*string // by variable
+	concurrency int
+	grace       time.Duration
+
+	env envcfg.Receiver
+	aws aws.Config
+}
+
 func newWorker() *cobra.Command {
-	var concurrency int
-	var grace time.Duration
-	values := map[string]*string{} // by variable
+	f := workerFlags{values: map[string]*string{}}
 	command := &cobra.Command{
 		Use:   "worker",
 		Short: "Receive on this machine what else a function would",
 		Long: `Worker takes transfers from the inbox and pulls their objects, as the receiver
 function does and beside it: with the same messages, journal and receipts, but
 without the 15 minutes that a function has. It runs wherever credentials with
-the receiver's permissions are.
+the receiver's permissions are; they and the region are found as the AWS CLI
+finds them (AWS_REGION, AWS_PROFILE, the role of the instance or task).
 
 Each flag has the variable that the constructs give a receiver, and wins over
-it. Logs are JSON, on standard output.
+it. Logs are JSON, on standard output, as the functions'.
 
 SIGTERM or an interrupt ends it in order: it takes no further message, stores
 what was pulled, and hands what is not finished back to the inbox, where another
 worker or a function goes on from there.`,
 		Example: `  s3ferry worker --queue-url URL --dead-letter-url URL --receipts-url URL \
     --trust-parameter NAME --destination-bucket BUCKET --journal-bucket BUCKET`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var env envcfg.Receiver
-			err := envcfg.Decode(&env, func(variable string) (string, bool) {
-				for _, s := range workerSettings {
-					if given, set := values[variable], os.Getenv(variable) != ""; s.variable == variable && (cmd.Flags().Changed(s.flag) || !set) {
-						return *given, true
-					}
-				}
-				return os.LookupEnv(variable)
-			})
-			if err != nil {
-				return fmt.Errorf("%w: each variable is a flag, too: see --help", err)
-			}
-			return runWorker(cmd, env, concurrency, grace)
+		Args: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(cobra.NoArgs(cmd, args), f.check(cmd))
 		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd) },
 	}
 	flags := command.Flags()
 	for _, s := range workerSettings {
-		values[s.variable] = flags.String(s.flag, s.initial, s.usage+" ("+s.variable+")")
+		f.values[s.variable] = flags.String(s.flag, s.initial, s.usage+" ("+s.variable+")")
 	}
-	flags.IntVar(&concurrency, "concurrency", worker.DefaultConcurrency, "messages at once")
-	flags.DurationVar(&grace, "grace", worker.DefaultGrace, "`TIME` to hand over after SIGTERM")
+	for _, name := range []string{"deletes", "tag-changes", "unconditional-writes"} {
+		flags.Lookup(name).NoOptDefVal = "true"
+	}
+	flags.IntVar(&f.concurrency, "concurrency", worker.DefaultConcurrency, "messages at once")
+	flags.DurationVar(&f.grace, "grace", worker.DefaultGrace, "`TIME` to hand over after SIGTERM")
 	return command
 }
 
-func runWorker(cmd *cobra.Command, env envcfg.Receiver, concurrency int, grace time.Duration) error {
-	if concurrency < 1 || grace <= 0 {
-		return fmt.Errorf("--concurrency: got %d, --grace: got %s, expected both above 0", concurrency, grace)
+// check reads flags, variables and the AWS configuration, and says all that is
+// wrong with them.
+func (f *workerFlags) check(cmd *cobra.Command) error {
+	var problems []error
+	err := envcfg.Decode(&f.env, func(variable string) (string, bool) {
+		for _, s := range workerSettings {
+			if given, set := f.values[variable], os.Getenv(variable) != ""; s.variable == variable && (cmd.Flags().Changed(s.flag) || !set) {
+				return *given, true
+			}
+		}
+		return os.LookupEnv(variable)
+	})
+	if err != nil {
+		var names []string
+		for _, s := range workerSettings {
+			names = append(names, s.variable+":", "--"+s.flag+" ("+s.variable+"):")
+		}
+		_, told, _ := strings.Cut(err.Error(), ": ") // what Decode was about
+		problems = append(problems, errors.New(strings.NewReplacer(names...).Replace(told)))
 	}
+	if f.concurrency < 1 {
+		problems = append(problems, fmt.Errorf("--concurrency: got %d, expected 1 or more", f.concurrency))
+	}
+	if f.grace <= 0 {
+		problems = append(problems, fmt.Errorf("--grace: got %s, expected more than 0", f.grace))
+	}
+	if f.aws, err = config.LoadDefaultConfig(cmd.Context()); err != nil {
+		problems = append(problems, fmt.Errorf("load AWS configuration: %w", err))
+	} else if f.aws.Region == "" {
+		problems = append(problems, errors.New("AWS region: got none, expected the receiver's: set AWS_REGION, or AWS_PROFILE to a profile that has it"))
+	}
+	return errors.Join(problems...)
+}
+
+func (f *workerFlags) run(cmd *cobra.Command) error {
 	ctx := cmd.Context()
-	log := slog.New(obs.Scrub(slog.NewJSONHandler(cmd.OutOrStdout(), nil)))
-	r, err := receiver.New(ctx, env, log)
+	log := slog.New(obs.Scrub(slog.NewJSONHandler(cmd.OutOrStdout(), &slog.HandlerOptions{ReplaceAttr: lambdacontext.ReplaceAttr})))
+	r, err := receiver.New(ctx, f.env, log)
 	if err != nil {
 		return err
 	}
-	cfg, err := config.LoadDefaultConfig(ctx)
-	if err != nil {
-		return fmt.Errorf("load AWS configuration: %w", err)
-	}
-	log.InfoContext(ctx, "worker starts", "queue", env.InboxURL, "concurrency", concurrency)
+	log.InfoContext(ctx, "worker starts", "queue", f.env.InboxURL, "concurrency", f.concurrency)
 	w := worker.Worker{
-		SQS: sqs.NewFromConfig(cfg), QueueURL: env.InboxURL, Handle: r.Handle,
-		Concurrency: concurrency, Grace: grace, Log: log,
+		SQS: sqs.NewFromConfig(f.aws), QueueURL: f.env.InboxURL, Handle: r.Handle,
+		Concurrency: f.concurrency, Grace: f.grace, Log: log,
 	}
 	return w.Run(ctx)
 }
