@@ -49,6 +49,7 @@ func withoutAWS(t *testing.T) {
 // Whatever is wrong with a worker's flags is said at once, by their names.
 func TestWorkerFlags(t *testing.T) {
 	withoutAWS(t)
+	t.Setenv("S3FERRY_CONNECTIONS", "0")
 	_, stderr, code := command(t.Context(), "worker", "more", "--deletes=maybe", "--concurrency", "0", "--grace", "0s", "--part-size", "-1")
 	if code != exitUsage {
 		t.Errorf("exit code %d, want %d", code, exitUsage)
@@ -57,6 +58,7 @@ func TestWorkerFlags(t *testing.T) {
 		`unknown command "more"`, "--queue-url (S3FERRY_INBOX_URL): got nothing", "--dead-letter-url (S3FERRY_INBOX_DLQ_URL): got nothing",
 		"--receipts-url", "--trust-parameter", "--destination-bucket", "--journal-bucket",
 		`--deletes (S3FERRY_DELETES): got "maybe", expected true`, `--part-size (S3FERRY_PART_SIZE): got "-1"`,
+		`--connections (S3FERRY_CONNECTIONS): got "0"`,
 		"--concurrency: got 0", "--grace: got 0s", "AWS region: got none", "Run with --help",
 	} {
 		if !strings.Contains(stderr, want) {

@@ -200,21 +200,3 @@ func (l *local) partsOf(t *testing.T, key string) (n int) {
 	}
 	return n
 }
-
-func TestAWorkerSaysWhatItLacks(t *testing.T) {
-	t.Parallel()
-	cmd := exec.CommandContext(t.Context(), binary, "worker", "--queue-url", "http://127.0.0.1:1/q", "--part-size", "big")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "S3FERRY_CONNECTIONS=0"}
-	out, err := cmd.CombinedOutput()
-	if err == nil {
-		t.Error("it runs without a destination")
-	}
-	for _, want := range []string{
-		"S3FERRY_DESTINATION_BUCKET: got nothing", "S3FERRY_TRUST_PARAMETER: got nothing",
-		`S3FERRY_PART_SIZE: got "big"`, `S3FERRY_CONNECTIONS: got "0"`, "each variable is a flag, too",
-	} {
-		if !strings.Contains(string(out), want) {
-			t.Errorf("it does not say %q:\n%s", want, out)
-		}
-	}
-}
