@@ -35,7 +35,13 @@ puts into the source bucket (path style) arrives in the destination bucket.
 Everything listens on 127.0.0.1. An interrupt stops it and prints totals.`,
 		Example: `  s3ferry local --dir ./state --source-port 9000
   aws --endpoint-url http://127.0.0.1:9000 s3 cp ./photos s3://source/ --recursive`,
-		Args: cobra.NoArgs,
+		Args: func(cmd *cobra.Command, args []string) error {
+			err := cobra.NoArgs(cmd, args)
+			if view.port != 0 && !view.on {
+				err = errors.Join(err, fmt.Errorf("--ui-port: got %d without --ui, expected both: add --ui", view.port))
+			}
+			return err
+		},
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if verbose {
 				options.Logs = cmd.ErrOrStderr()

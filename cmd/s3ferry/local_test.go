@@ -38,6 +38,7 @@ func TestExitCodes(t *testing.T) {
 		"unknown flag":               {[]string{"local", "--depth", "3"}, exitUsage, "unknown flag: --depth"},
 		"an argument":                {[]string{"local", "here"}, exitUsage, "here"},
 		"port that is none":          {[]string{"local", "--api-port", "x"}, exitUsage, "--api-port"},
+		"a port for no view":         {[]string{"local", "--ui-port", "8080"}, exitUsage, "--ui-port: got 8080 without --ui"},
 		"authorization that is none": {[]string{"local", "--authorization", "none"}, exitUsage, "expected apiKey or iam"},
 		"endpoint by a name":         {[]string{"local", "--presign-endpoint", "http://example.com:1"}, exitFailed, "expected scheme, IP address and port"},
 		"no receivers":               {[]string{"local", "--receiver-concurrency", "-1"}, exitFailed, "receiver concurrency: got -1"},
