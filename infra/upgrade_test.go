@@ -134,6 +134,18 @@ func TestDocsSayWhatIsKept(t *testing.T) {
 			}
 		}
 	}
+	days := 0.0
+	for _, bucket := range both(t)[chinaReceiver].Resources("AWS::S3::Bucket") {
+		rules, _ := bucket.Get("LifecycleConfiguration", "Rules").([]any)
+		for _, rule := range rules {
+			if n, ok := rule.(map[string]any)["ExpirationInDays"].(float64); ok && strings.Contains(bucket.ID, "Journal") {
+				days = max(days, n)
+			}
+		}
+	}
+	if want := fmt.Sprintf("what else is in it expires within %.0f days", days); !strings.Contains(deploying, want) {
+		t.Errorf("docs/deploying.md does not say of the journal bucket: %s", want)
+	}
 }
 
 func TestDocsListEveryOutput(t *testing.T) {

@@ -75,8 +75,9 @@ type ReceiverProps struct {
 	// Connections is how many ranges an invocation pulls at once at most, 1 to
 	// 1024; it begins with few and takes more while that is faster. Default: 256.
 	Connections int
-	// PartSizeMiB is the size of a range, 5 to 64 MiB. The receiver takes larger
-	// ones where an object would have more than 10,000. Default: 8.
+	// PartSizeMiB is the size of a part of a multipart upload, 5 to 64 MiB, which
+	// many ranges fill. The receiver takes larger ones where an object would have
+	// more than 10,000. Default: 8.
 	PartSizeMiB int
 	// SegmentSizeMiB is the size of the segments, 64 to 1048576 MiB, in which
 	// several invocations carry a larger object at once. Default: 1024.
