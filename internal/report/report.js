@@ -74,10 +74,10 @@
     $("metrics-says").textContent = `What CloudWatch has counted from ${moment(f.from)} to ${moment(f.to)} UTC, by ${seconds(f.interval)}: ` +
       `${count(f.copied)} copied, ${bytes(f.bytes)}, ${count(f.givenUp)} given up.`;
     const dead = latest(f.deadLetters);
-    says("m-backlog", `At most ${count(most(f.outbox))} events waited in the outbox and ${count(most(f.inbox))} transfers in the inbox` + (dead ? `; ${count(dead)} dead letters at the end.` : "."));
+    says("m-backlog", `At most ${count(most(f.outbox))} events waited in the outbox and ${count(most(f.inbox))} transfers in the inbox` + (dead ? `; ${count(dead)} dead letters of the outbox at the end.` : "."));
     const line = (label, color, values) => ({label, color, values, points: true});
     ferry.chart($("m-backlog"), {...axis(f), format: count, series: [
-      line("Outbox, waiting", "p50", f.outbox), line("Outbox, begun or put off", "p90", f.begun), line("Inbox", "p99", f.inbox), line("Dead letters", "failed", f.deadLetters),
+      line("Outbox, waiting", "p50", f.outbox), line("Outbox, begun or put off", "p90", f.begun), line("Inbox", "p99", f.inbox), line("Outbox, dead letters", "failed", f.deadLetters),
     ]});
     says("m-oldest", known(f.oldest) ? `At most ${seconds(most(f.oldest))}.` : "No event waited.");
     ferry.chart($("m-oldest"), {...axis(f), format: seconds, series: [{...line("Oldest", "p50", f.oldest), kind: "area"}]});
