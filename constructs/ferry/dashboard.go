@@ -60,7 +60,7 @@ func (s *Sender) newDashboard(scope constructs.Construct) {
 		},
 		functionRow(map[string]awslambda.IFunction{"sender": s.function, "courier": s.courier}, "sender", "courier"),
 		[]awscloudwatch.IWidget{
-			graph("Memory of the sender, bytes", own.of(metric.Memory, "Maximum")),
+			graph("Memory of the larger function, bytes", own.of(metric.Memory, "Maximum")),
 			stack(costTitle,
 				hourly("egress", "bytes * "+amount(cost.OutOfRegion.USD/(1<<30)), metrics{"bytes": own.sum(metric.Bytes)}),
 				// As few as there are: an event, a HEAD and a GET.

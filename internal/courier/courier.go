@@ -260,6 +260,7 @@ func (c *Courier) fetch(ctx context.Context, client *mailbox.Client, calls *rate
 		round.metrics.Count(metric.Requeued, 1)
 		done = append(done, r.handle)
 	}
+	round.metrics.Observe(metric.Memory, obs.Memory())
 	// Now, since nothing of them is left when this is cut off after the deletion.
 	round.metrics.Log(ctx, c.Log, c.Name)
 	if err := calls.Wait(ctx); err != nil {

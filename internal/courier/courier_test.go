@@ -574,6 +574,15 @@ func TestMetrics(t *testing.T) {
 		t.Fatal(err)
 	}
 	got, _ := metrictest.Read(t, out.String(), "stack-Sender")
+	for _, memory := range got["Memory in Bytes"] {
+		if memory < 1<<20 || memory > 1<<40 {
+			t.Errorf("%v bytes of memory", memory)
+		}
+	}
+	if len(got["Memory in Bytes"]) == 0 {
+		t.Error("no memory measured")
+	}
+	delete(got, "Memory in Bytes")
 	if n := len(got["GivenUp in Count"]); n == 2 { // in lines of two batches
 		got["GivenUp in Count"] = []float64{2}
 	}

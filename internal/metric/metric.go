@@ -56,7 +56,8 @@ var (
 	Inbox      = Metric{"Inbox", count}           // messages in the inbox
 )
 
-// Memory is what the sender, or the receiver, holds at the end of an invocation.
+// Memory is what the sender or the receiver holds at the end of an invocation, and
+// the courier after each batch.
 var Memory = Metric{"Memory", bytes}
 
 // Outcomes are what may become of a transfer, each of which is a metric.
