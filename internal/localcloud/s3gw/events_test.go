@@ -2,6 +2,8 @@ package s3gw_test
 
 import (
 	"net/url"
+	"os"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -137,6 +139,16 @@ func TestEventsOutlastAnOutage(t *testing.T) {
 	first := object(q.next(t))
 	if first["key"] != "while+down" {
 		t.Errorf("got %v", first)
+	}
+	spooled := func() bool {
+		events, err := os.ReadDir(filepath.Join(cfg.Dir, "events"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(events) > 0
+	}
+	for spooled() { // or a kill makes it send the first one again
+		time.Sleep(time.Millisecond)
 	}
 
 	q.broken.Store(true)

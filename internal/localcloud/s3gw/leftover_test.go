@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"io"
 	"testing"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
@@ -32,9 +31,9 @@ func TestAPartUnderWayDoesNotReopenItsUpload(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := client(start(t, config(t.TempDir())))
 			upload := createUpload(t, c, plain, "key")
-			const size = 1 << 20
-			last := make(chan struct{})
-			body := io.MultiReader(bytes.NewReader(random(size-1, 2)), &late{until: last})
+			const size = 8 << 20 // more than connections hold that nobody reads
+			under, last := make(chan struct{}), make(chan struct{})
+			body := io.MultiReader(bytes.NewReader(random(size-1, 2)), &late{asked: under, until: last})
 			answered := make(chan error, 1)
 			go func() {
 				_, err := c.UploadPart(t.Context(), &s3.UploadPartInput{
@@ -46,7 +45,11 @@ func TestAPartUnderWayDoesNotReopenItsUpload(t *testing.T) {
 				})
 				answered <- err
 			}()
-			time.Sleep(300 * time.Millisecond) // it has begun to read the part
+			select {
+			case <-under:
+			case err := <-answered:
+				t.Fatalf("the part ended before its last byte: %v", err)
+			}
 			end(t, c, upload)
 			close(last)
 			err := <-answered
@@ -62,13 +65,15 @@ func TestAPartUnderWayDoesNotReopenItsUpload(t *testing.T) {
 	}
 }
 
-// late is one byte that comes when until is closed.
-type late struct{ until chan struct{} }
+// late is one byte that comes when until is closed. It closes asked once it is
+// asked for it.
+type late struct{ asked, until chan struct{} }
 
 func (l *late) Read(p []byte) (int, error) {
 	if l.until == nil {
 		return 0, io.EOF
 	}
+	close(l.asked)
 	<-l.until
 	l.until = nil
 	p[0] = 'x'
