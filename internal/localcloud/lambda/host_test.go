@@ -68,7 +68,12 @@ func function(ctx context.Context, o order) (answer, error) {
 	case "exit":
 		fmt.Print("last words")
 		os.Exit(7)
-	case "hang":
+	case "hang": // once the file is there
+		if o.Text != "" {
+			if err := os.WriteFile(o.Text, nil, 0o600); err != nil {
+				return a, err
+			}
+		}
 		select {}
 	case "wait": // until the file is there
 		for {
@@ -213,12 +218,12 @@ func TestKill9(t *testing.T) {
 		}
 	})
 	t.Run("in the middle", func(t *testing.T) {
-		failed := make(chan error)
+		failed, begun := make(chan error), t.TempDir()+"/begun"
 		go func() {
-			_, err := invoke(context.Background(), h, order{Do: "hang"})
+			_, err := invoke(context.Background(), h, order{Do: "hang", Text: begun})
 			failed <- err
 		}()
-		eventually(t, func() bool { return stateOf(h) == "busy" })
+		eventually(t, func() bool { _, err := os.Stat(begun); return err == nil })
 		if err := kill9(pid); err != nil {
 			t.Fatal(err)
 		}
@@ -233,16 +238,6 @@ func kill9(pid int) error {
 		return err
 	}
 	return process.Kill()
-}
-
-// stateOf tries to get at the one environment.
-func stateOf(h *lambda.Host) string {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
-	defer cancel()
-	if _, err := h.Invoke(ctx, []byte(`{}`)); errors.Is(err, context.DeadlineExceeded) {
-		return "busy"
-	}
-	return "idle"
 }
 
 func eventually(t *testing.T, ok func() bool) {
