@@ -210,9 +210,9 @@ func (l *local) log(t *testing.T) string {
 // quote what they were given: no secret is in them.
 func TestNoSecretIsInTheLogs(t *testing.T) {
 	t.Parallel()
-	port := freePort(t)
-	relay := startRelay(t, port, 0)
-	l := startLocal(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", relay.url, "--env", "AWS_LAMBDA_LOG_LEVEL=DEBUG")
+	relay := startRelay(t, 0)
+	l := startLocal(t, "--presign-endpoint", relay.url, "--env", "AWS_LAMBDA_LOG_LEVEL=DEBUG")
+	relay.to(t, l.Source)
 	put := func(key string, size int) *s3.PutObjectOutput {
 		out, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{Bucket: &l.Source.Bucket, Key: &key, Body: bytes.NewReader(body(size))})
 		if err != nil {

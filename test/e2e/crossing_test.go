@@ -131,10 +131,13 @@ func testAKilledReceiverResumes(t *testing.T, start func(*testing.T, ...string) 
 	if runtime.GOOS != "linux" {
 		t.Skip("finds the receiver's process in /proc")
 	}
-	port := freePort(t)
-	link := startRelay(t, port, 12<<20)
-	l := start(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", link.url)
 	const key, size, partSize = "large.bin", 96 << 20, 8 << 20
+	link := startRelay(t, 0)
+	const held = size * 5 / 8
+	release := link.hold(held)
+	// With few connections, few parts are under way when the link stops.
+	l := start(t, "--presign-endpoint", link.url, "--env", "S3FERRY_CONNECTIONS=4")
+	link.to(t, l.Source)
 	content := body(size)
 	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{
 		Bucket: &l.Source.Bucket, Key: aws.String(key), Body: bytes.NewReader(content),
@@ -172,6 +175,7 @@ func testAKilledReceiverResumes(t *testing.T, start func(*testing.T, ...string) 
 		t.Fatalf("%d of %d parts were done when the receiver was killed", len(done), size/partSize)
 	}
 
+	release()
 	l.arrived(t, key, *put.ETag)
 	for _, asked := range link.since(at) {
 		first, _, _ := strings.Cut(asked, "-")
@@ -179,10 +183,10 @@ func testAKilledReceiverResumes(t *testing.T, start func(*testing.T, ...string) 
 			t.Errorf("the finished part %s was fetched again", asked)
 		}
 	}
-	// What was in flight at the kill is at most every part that was not done.
-	lost := int64(size) - int64(len(done))*partSize
-	if got := link.bytes(); got > size+lost {
-		t.Errorf("%d bytes came over the link for %d bytes with %d in flight at the kill", got, size, lost)
+	// Two parts more are what second connections of late ranges may bring twice.
+	left := int64(size - len(done)*partSize)
+	if got := link.bytes(); got > held+left+2*partSize {
+		t.Errorf("%d bytes came over the link for %d bytes with %d not done at the kill", got, size, left)
 	}
 	t.Logf("%d of %d parts were done at the kill; %d bytes came over the link for %d", len(done), size/partSize, link.bytes(), size)
 

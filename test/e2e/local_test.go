@@ -300,13 +300,17 @@ func (l *local) depth(ctx context.Context, t *testing.T, queue string) int {
 	return total
 }
 
-// freePort is a port of 127.0.0.1 that nothing listens on.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// A port that is asked for is taken, or it is said which one is not free.
+func TestAPortThatIsInUse(t *testing.T) {
+	t.Parallel()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port
+	defer listener.Close()
+	port := fmt.Sprint(listener.Addr().(*net.TCPAddr).Port)
+	out, err := exec.CommandContext(t.Context(), binary, "local", "--dir", t.TempDir(), "--source-port", port).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "port "+port) {
+		t.Errorf("got %v, want an error that names port %s:\n%s", err, port, out)
+	}
 }

@@ -28,9 +28,9 @@ import (
 func TestAnExpiredURLIsSignedAgain(t *testing.T) { eachReceiver(t, testAnExpiredURLIsSignedAgain) }
 
 func testAnExpiredURLIsSignedAgain(t *testing.T, start func(*testing.T, ...string) *local) {
-	port := freePort(t)
-	link := startRelay(t, port, 24<<20)
-	l := start(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", strings.Replace(link.url, "127.0.0.1", "localhost", 1), "--url-life", "3s")
+	link := startRelay(t, 24<<20)
+	l := start(t, "--presign-endpoint", strings.Replace(link.url, "127.0.0.1", "localhost", 1), "--url-life", "3s")
+	link.to(t, l.Source)
 	// More parts than connections, so that some are asked for after the URL died.
 	const key, size = "slow.bin", 168 << 20
 	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{

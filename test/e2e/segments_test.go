@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -23,12 +24,14 @@ func testAnObjectInSegmentsIsCarriedByManyReceivers(t *testing.T, start func(*te
 	if runtime.GOOS != "linux" {
 		t.Skip("finds the receivers' processes in /proc")
 	}
-	port := freePort(t)
-	link := startRelay(t, port, 12<<20)
-	settings := envcfg.Encode(&envcfg.Receiver{SegmentSize: 16 << 20})
+	const key, size, segment = "large.bin", 64 << 20, 16 << 20
+	link := startRelay(t, 0)
+	// At most one segment gets done, so the others need a receiver each.
+	release := link.hold(size/4 + 4<<20)
+	settings := envcfg.Encode(&envcfg.Receiver{SegmentSize: segment})
 	const variable = "S3FERRY_SEGMENT_SIZE"
-	l := start(t, "--source-port", fmt.Sprint(port), "--presign-endpoint", link.url, "--env", variable+"="+settings[variable])
-	const key, size = "large.bin", 64 << 20
+	l := start(t, "--presign-endpoint", link.url, "--env", variable+"="+settings[variable])
+	link.to(t, l.Source)
 	content := body(size)
 	put, err := l.source.PutObject(t.Context(), &s3.PutObjectInput{
 		Bucket: &l.Source.Bucket, Key: aws.String(key), Body: bytes.NewReader(content),
@@ -36,11 +39,24 @@ func testAnObjectInSegmentsIsCarriedByManyReceivers(t *testing.T, start func(*te
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "several receivers, and a quarter of the bytes", func() bool {
-		// A worker is many in one process.
-		return (l.worker != nil || len(l.receivers(t)) > 2) && link.bytes() > size/4
+	// A receiver killed before it has begun would leave its segment hidden for as
+	// long as the queue says.
+	eventually(t, "every segment to be asked for, and a quarter of the bytes", func() bool {
+		begun := map[int]bool{}
+		for _, asked := range link.since(time.Time{}) {
+			var first int
+			if _, err := fmt.Sscanf(asked, "bytes=%d-", &first); err != nil {
+				t.Fatalf("a receiver asked for %q: %v", asked, err)
+			}
+			begun[first/segment] = true
+		}
+		return len(begun) == size/segment && link.bytes() > size/4
 	})
-	l.killReceivers(t)
+	// A worker is many in one process.
+	if killed := l.killReceivers(t); l.worker == nil && killed <= 2 {
+		t.Errorf("%d receivers were at work, want several", killed)
+	}
+	release()
 	l.arrived(t, key, *put.ETag)
 
 	l.holds(t, key, content)
