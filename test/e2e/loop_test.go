@@ -44,8 +44,9 @@ func testAnExpiredURLIsSignedAgain(t *testing.T, start func(*testing.T, ...strin
 	if !strings.Contains(l.stderr.String(), "expired") {
 		t.Errorf("no URL expired, so this shows nothing:\n%s", l.stderr)
 	}
-	// What is lost when a URL dies are the parts that still had ranges to ask for.
-	if got := link.bytes(); got > size*3/2 {
+	// What is lost when a URL dies are the parts that still had ranges to ask for, and
+	// a slow machine lets more of them die.
+	if got := link.bytes(); got > size*2 {
 		t.Errorf("%d bytes came over the link for %d", got, size)
 	}
 	t.Logf("%d bytes came over the link for %d\n%s", link.bytes(), size, l.stderr)
